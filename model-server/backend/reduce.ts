@@ -1,0 +1,108 @@
+import type { Batch, Pooling } from '../types.ts';
+import type { Forward } from './onnx.ts';
+
+export interface ReduceOptions {
+  pooling: Pooling;
+  normalize: boolean;
+}
+
+/**
+ * From a forward pass, what each row of the batch asked for, packed one after another. Done in the worker because it
+ * shrinks what has to cross the threads by the length of the text.
+ *
+ * @returns the packed values and, for each row, where its values end
+ * @throws Error when a row asks for something that the model's output can't give
+ */
+export function reduce(forward: Forward, batch: Batch, options: ReduceOptions) {
+  const sizes = batch.reductions.map((reduction, row) => {
+    if (reduction.kind === 'maxsim') return 1;
+    return reduction.kind === 'tokens' ? batch.lengths[row]! * forward.width : forward.width;
+  });
+  const values = new Float32Array(sizes.reduce((sum, size) => sum + size, 0));
+  const ends: number[] = [];
+  let at = 0;
+  batch.reductions.forEach((reduction, row) => {
+    const out = values.subarray(at, at + sizes[row]!);
+    at += sizes[row]!;
+    ends.push(at);
+    const tokens = batch.lengths[row]!;
+    if (reduction.kind === 'logits') {
+      out.set(forward.data.subarray(row * forward.width, (row + 1) * forward.width));
+    } else if (reduction.kind === 'pooled') {
+      pool(rowStates(forward, batch, row), { tokens, width: forward.width, options }, out);
+    } else {
+      if (!forward.perToken) throw new Error('this model gives one vector per text; token states are not to be had');
+      const states = unitStates(rowStates(forward, batch, row), tokens, forward.width);
+      if (reduction.kind === 'tokens') out.set(states);
+      else out[0] = maxSim(reduction.query, states, forward.width);
+    }
+  });
+  return { values, ends };
+}
+
+function rowStates(forward: Forward, batch: Batch, row: number): Float32Array {
+  const stride = forward.perToken ? batch.length * forward.width : forward.width;
+  return forward.data.subarray(row * stride, (row + 1) * stride);
+}
+
+function pool(
+  states: Float32Array,
+  how: { tokens: number; width: number; options: ReduceOptions },
+  out: Float32Array,
+): void {
+  const { width, options } = how;
+  // A model that pools by itself gives one state per row; then there is nothing left to pool.
+  const tokens = states.length === width || options.pooling === 'cls' ? 1 : how.tokens;
+  // Sums are kept in doubles so that the result does not depend on float32 rounding order.
+  const sums = new Float64Array(width);
+  if (options.pooling === 'max') sums.fill(Number.NEGATIVE_INFINITY);
+  for (let t = 0; t < tokens; t++) {
+    const from = t * width;
+    if (options.pooling === 'max') for (let d = 0; d < width; d++) sums[d] = Math.max(sums[d]!, states[from + d]!);
+    else for (let d = 0; d < width; d++) sums[d]! += states[from + d]!;
+  }
+  const scale = options.pooling === 'max' ? 1 : 1 / tokens;
+  let squares = 0;
+  for (let d = 0; d < width; d++) {
+    sums[d]! *= scale;
+    squares += sums[d]! * sums[d]!;
+  }
+  const norm = options.normalize && squares > 0 ? 1 / Math.sqrt(squares) : 1;
+  for (let d = 0; d < width; d++) out[d] = sums[d]! * norm;
+}
+
+/** Each token's state at unit length. */
+function unitStates(states: Float32Array, tokens: number, width: number): Float32Array {
+  const unit = new Float32Array(tokens * width);
+  for (let t = 0; t < tokens; t++) {
+    let squares = 0;
+    for (let i = t * width; i < (t + 1) * width; i++) squares += states[i]! * states[i]!;
+    const norm = squares > 0 ? 1 / Math.sqrt(squares) : 0;
+    for (let i = t * width; i < (t + 1) * width; i++) unit[i] = states[i]! * norm;
+  }
+  return unit;
+}
+
+/**
+ * Late interaction: the mean over the query's tokens of the best cosine with any token of the document (MaxSim of
+ * ColBERT, Khattab and Zaharia 2020, as a mean so that it does not grow with the query). 0 for an empty query.
+ *
+ * @param query unit-length token states, [query tokens, width]
+ * @param document unit-length token states, [document tokens, width]
+ */
+export function maxSim(query: Float32Array, document: Float32Array, width: number): number {
+  const queryTokens = query.length / width;
+  const documentTokens = document.length / width;
+  if (queryTokens === 0) return 0;
+  let total = 0;
+  for (let q = 0; q < queryTokens; q++) {
+    let best = Number.NEGATIVE_INFINITY;
+    for (let t = 0; t < documentTokens; t++) {
+      let dot = 0;
+      for (let d = 0, i = q * width, j = t * width; d < width; d++, i++, j++) dot += query[i]! * document[j]!;
+      if (dot > best) best = dot;
+    }
+    total += best;
+  }
+  return total / queryTokens;
+}

@@ -1,0 +1,267 @@
+import { ServingError } from '../errors.ts';
+import type { BatchResult, Executor, ExecutorPool, Reduction, TokenRow } from '../types.ts';
+import { assemble } from './assemble.ts';
+import { type BatchLimits, chooseBatch } from './batch-policy.ts';
+import type { Clock } from './clock.ts';
+import { BoundedQueue, type QueueLimits } from './queue.ts';
+
+/** How many waiting inputs are sorted by length to form one batch. */
+const WINDOW = 256;
+
+export interface SchedulerOptions {
+  /** Model and version, for messages. */
+  owner: string;
+  batch: BatchLimits;
+  queue: QueueLimits;
+  /** Longest that the oldest input may wait for company while an instance is free, in microseconds. */
+  queueDelayUs: number;
+  clock: Clock;
+  observer?: SchedulerObserver | undefined;
+}
+
+/** Where the scheduler tells what it did, for metrics. */
+export interface SchedulerObserver {
+  batchDone(batch: { rows: number; tokens: number; paddedTokens: number; computeUs: number }): void;
+  itemQueued(queueUs: number): void;
+}
+
+/** What one input got. `output` is as its reduction says. */
+export interface ItemResult {
+  output: Float32Array;
+  queueUs: number;
+  computeUs: number;
+  postUs: number;
+}
+
+/** Options of one call; all its inputs share them. */
+export interface SubmitOptions {
+  signal?: AbortSignal | undefined;
+  /** On the scheduler's clock. */
+  deadlineUs?: number | undefined;
+}
+
+interface Item {
+  readonly row: TokenRow;
+  readonly reduction: Reduction;
+  readonly tokens: number;
+  readonly enqueuedUs: number;
+  readonly deadlineUs: number;
+  /** Settles the promise and forgets the listeners; the first call wins, so that an item is settled once. */
+  settle: (outcome: ItemResult | ServingError) => void;
+}
+
+/**
+ * Turns single inputs into batches for one model version: waits until an instance is free, then forms the batch from
+ * what waits. Batches therefore grow by themselves under load, and an idle server adds no delay.
+ */
+export class Scheduler {
+  readonly #pool: ExecutorPool;
+  readonly #options: SchedulerOptions;
+  readonly #queue: BoundedQueue<Item>;
+  /** Items of a failed batch, to be run alone so that a poison input hurts only itself. */
+  readonly #retries: Item[] = [];
+  #running = 0;
+  #pumpDeferred = false;
+  #cancelDelay: (() => void) | undefined;
+  #closed: ServingError | undefined;
+  #onIdle: (() => void)[] = [];
+  /** Running average, for retry-after. */
+  #tokensPerUs = 0;
+
+  constructor(pool: ExecutorPool, options: SchedulerOptions) {
+    this.#pool = pool;
+    this.#options = options;
+    this.#queue = new BoundedQueue(options.queue, options.owner);
+    pool.onChange(() => this.#pump());
+  }
+
+  get queuedItems(): number {
+    return this.#queue.size;
+  }
+
+  get queuedTokens(): number {
+    return this.#queue.tokens;
+  }
+
+  /**
+   * Queues the inputs of one call; they are admitted together or not at all.
+   * @returns one promise per input, each settled exactly once
+   * @throws ServingError QUEUE_FULL, MODEL_DRAINING, BACKEND_UNAVAILABLE
+   */
+  submit(inputs: readonly { row: TokenRow; reduction: Reduction }[], options: SubmitOptions = {}): Promise<ItemResult>[] {
+    this.#refuseWhenDown();
+    const tokens = inputs.reduce((sum, input) => sum + input.row.ids.length, 0);
+    this.#queue.admit(inputs.length, tokens, () => this.#estimateWaitMs());
+    const promises = inputs.map((input) => this.#enqueue(input, options));
+    this.#deferPump();
+    return promises;
+  }
+
+  /** Refuses new inputs, finishes what waits and runs. */
+  async close(): Promise<void> {
+    this.#closed ??= new ServingError('MODEL_DRAINING', `${this.#options.owner} is being unloaded.`);
+    if (this.#idle()) return;
+    await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+  }
+
+  /** Refuses new inputs and fails what waits and runs. */
+  destroy(reason: ServingError): void {
+    this.#closed = reason;
+    this.#failWaiting(reason);
+  }
+
+  #refuseWhenDown(): void {
+    if (this.#closed !== undefined) throw this.#closed;
+    if (this.#pool.failure !== undefined) throw ServingError.from(this.#pool.failure);
+  }
+
+  #enqueue(input: { row: TokenRow; reduction: Reduction }, options: SubmitOptions): Promise<ItemResult> {
+    return new Promise((resolve, reject) => {
+      const { signal } = options;
+      let settled = false;
+      const onAbort = () => item.settle(cancelled(signal));
+      const item: Item = {
+        row: input.row,
+        reduction: input.reduction,
+        tokens: input.row.ids.length,
+        enqueuedUs: this.#options.clock.nowUs(),
+        deadlineUs: options.deadlineUs ?? Number.POSITIVE_INFINITY,
+        settle: (outcome) => {
+          if (settled) return;
+          settled = true;
+          this.#queue.remove(item);
+          signal?.removeEventListener('abort', onAbort);
+          if (outcome instanceof ServingError) reject(outcome);
+          else resolve(outcome);
+          this.#tellIdle();
+        },
+      };
+      this.#queue.push(item);
+      if (signal?.aborted) onAbort();
+      else signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  #deferPump(): void {
+    if (this.#pumpDeferred) return;
+    this.#pumpDeferred = true;
+    this.#options.clock.defer(() => {
+      this.#pumpDeferred = false;
+      this.#pump();
+    });
+  }
+
+  /** The hand-over: while there is work and a free instance, form a batch and run it. */
+  #pump(): void {
+    if (this.#pool.failure !== undefined) {
+      this.#failWaiting(ServingError.from(this.#pool.failure));
+      return;
+    }
+    while (this.#pool.free > 0) {
+      const batch = this.#nextBatch();
+      if (batch.length === 0) return;
+      const executor = this.#pool.reserve();
+      if (executor === undefined) throw new Error('the pool said that an instance is free and gave none');
+      for (const item of batch) this.#queue.remove(item);
+      void this.#run(executor, batch);
+    }
+  }
+
+  #nextBatch(): Item[] {
+    const retry = this.#retries.shift();
+    if (retry !== undefined) return [retry];
+    const nowUs = this.#options.clock.nowUs();
+    const window = this.#queue.window(WINDOW).filter((item) => !this.#expire(item, nowUs));
+    if (window.length === 0 || this.#waitForCompany(window, nowUs)) return [];
+    const lengths = window.map((item) => item.tokens);
+    return chooseBatch(lengths, this.#options.batch, this.#pool.free).map((index) => window[index]!);
+  }
+
+  /** Work whose caller has stopped waiting is never run. */
+  #expire(item: Item, nowUs: number): boolean {
+    if (nowUs < item.deadlineUs) return false;
+    item.settle(
+      new ServingError(
+        'DEADLINE_EXCEEDED',
+        `${this.#options.owner}: the deadline passed after ${Math.round((nowUs - item.enqueuedUs) / 1000)} ms in the queue.`,
+        { retryAfterMs: this.#estimateWaitMs() },
+      ),
+    );
+    return true;
+  }
+
+  #waitForCompany(window: readonly Item[], nowUs: number): boolean {
+    const { queueDelayUs, batch, clock } = this.#options;
+    if (queueDelayUs === 0 || window.length >= batch.maxItems || this.#closed !== undefined) return false;
+    const leftUs = window[0]!.enqueuedUs + queueDelayUs - nowUs;
+    if (leftUs <= 0) return false;
+    this.#cancelDelay?.();
+    this.#cancelDelay = clock.after(leftUs, () => this.#pump());
+    return true;
+  }
+
+  async #run(executor: Executor, items: Item[]): Promise<void> {
+    const { clock, observer } = this.#options;
+    const startedUs = clock.nowUs();
+    const batch = assemble(items);
+    const paddedTokens = batch.rows * batch.length;
+    this.#running++;
+    try {
+      const result = await executor.run(batch);
+      const tokens = items.reduce((sum, item) => sum + item.tokens, 0);
+      this.#learn(tokens, clock.nowUs() - startedUs);
+      observer?.batchDone({ rows: items.length, tokens, paddedTokens, computeUs: result.computeUs });
+      this.#deliver(items, result, startedUs);
+    } catch (thrown) {
+      this.#fail(items, ServingError.from(thrown));
+    } finally {
+      this.#running--;
+      this.#pump();
+      this.#tellIdle();
+    }
+  }
+
+  #deliver(items: readonly Item[], result: BatchResult, startedUs: number): void {
+    const { computeUs, postUs } = result;
+    items.forEach((item, index) => {
+      const queueUs = startedUs - item.enqueuedUs;
+      this.#options.observer?.itemQueued(queueUs);
+      item.settle({ output: result.outputs[index]!, queueUs, computeUs, postUs });
+    });
+  }
+
+  #fail(items: readonly Item[], error: ServingError): void {
+    const poisoned = error.reason === 'BATCH_FAILED' && items.length > 1;
+    if (poisoned) this.#retries.push(...items);
+    else for (const item of items) item.settle(error);
+  }
+
+  #failWaiting(reason: ServingError): void {
+    for (const item of [...this.#retries.splice(0), ...this.#queue.window(Number.POSITIVE_INFINITY)]) item.settle(reason);
+  }
+
+  #learn(tokens: number, elapsedUs: number): void {
+    const rate = tokens / Math.max(1, elapsedUs);
+    this.#tokensPerUs = this.#tokensPerUs === 0 ? rate : this.#tokensPerUs * 0.9 + rate * 0.1;
+  }
+
+  /** How long the queue would take from now, never below 1 ms. */
+  #estimateWaitMs(): number {
+    if (this.#tokensPerUs === 0) return 1000;
+    const instances = Math.max(1, this.#running + this.#pool.free);
+    return Math.max(1, Math.ceil(this.#queue.tokens / (this.#tokensPerUs * instances) / 1000));
+  }
+
+  #idle(): boolean {
+    return this.#queue.size === 0 && this.#retries.length === 0 && this.#running === 0;
+  }
+
+  #tellIdle(): void {
+    if (this.#closed !== undefined && this.#idle()) for (const tell of this.#onIdle.splice(0)) tell();
+  }
+}
+
+function cancelled(signal: AbortSignal | undefined): ServingError {
+  const reason: unknown = signal?.reason;
+  return reason instanceof ServingError ? reason : new ServingError('CANCELLED', 'The caller cancelled the request.');
+}
