@@ -64,9 +64,9 @@ export interface Executor {
 
 /** The instances of one model version, as the scheduler sees them. */
 export interface ExecutorPool {
-  /** Reserves a free instance; its next `run` frees it again. Undefined when all are busy. */
-  reserve(): Executor | undefined;
-  /** Instances that `reserve` could give now. */
+  /** A free instance, or undefined when all are busy. It is busy from the moment its `run` is called. */
+  take(): Executor | undefined;
+  /** How many instances are free. */
   readonly free: number;
   /** Set when no instance is left and none will come back. */
   readonly failure: Error | undefined;

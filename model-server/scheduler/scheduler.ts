@@ -3,6 +3,7 @@ import type { BatchResult, Executor, ExecutorPool, Reduction, TokenRow } from '.
 import { assemble } from './assemble.ts';
 import { type BatchLimits, chooseBatch } from './batch-policy.ts';
 import type { Clock } from './clock.ts';
+import { Item, type ItemResult } from './item.ts';
 import { BoundedQueue, type QueueLimits } from './queue.ts';
 
 /** How many waiting inputs are sorted by length to form one batch. */
@@ -25,29 +26,11 @@ export interface SchedulerObserver {
   itemQueued(queueUs: number): void;
 }
 
-/** What one input got. `output` is as its reduction says. */
-export interface ItemResult {
-  output: Float32Array;
-  queueUs: number;
-  computeUs: number;
-  postUs: number;
-}
-
 /** Options of one call; all its inputs share them. */
 export interface SubmitOptions {
   signal?: AbortSignal | undefined;
   /** On the scheduler's clock. */
   deadlineUs?: number | undefined;
-}
-
-interface Item {
-  readonly row: TokenRow;
-  readonly reduction: Reduction;
-  readonly tokens: number;
-  readonly enqueuedUs: number;
-  readonly deadlineUs: number;
-  /** Settles the promise and forgets the listeners; the first call wins, so that an item is settled once. */
-  settle: (outcome: ItemResult | ServingError) => void;
 }
 
 /**
@@ -116,30 +99,17 @@ export class Scheduler {
   }
 
   #enqueue(input: { row: TokenRow; reduction: Reduction }, options: SubmitOptions): Promise<ItemResult> {
-    return new Promise((resolve, reject) => {
-      const { signal } = options;
-      let settled = false;
-      const onAbort = () => item.settle(cancelled(signal));
-      const item: Item = {
-        row: input.row,
-        reduction: input.reduction,
-        tokens: input.row.ids.length,
-        enqueuedUs: this.#options.clock.nowUs(),
-        deadlineUs: options.deadlineUs ?? Number.POSITIVE_INFINITY,
-        settle: (outcome) => {
-          if (settled) return;
-          settled = true;
-          this.#queue.remove(item);
-          signal?.removeEventListener('abort', onAbort);
-          if (outcome instanceof ServingError) reject(outcome);
-          else resolve(outcome);
-          this.#tellIdle();
-        },
-      };
-      this.#queue.push(item);
-      if (signal?.aborted) onAbort();
-      else signal?.addEventListener('abort', onAbort, { once: true });
+    const item = new Item({
+      ...input,
+      ...options,
+      enqueuedUs: this.#options.clock.nowUs(),
+      onSettled: (settled) => {
+        this.#queue.remove(settled);
+        this.#tellIdle();
+      },
     });
+    if (!item.isSettled) this.#queue.push(item);
+    return item.promise;
   }
 
   #deferPump(): void {
@@ -157,20 +127,19 @@ export class Scheduler {
       this.#failWaiting(ServingError.from(this.#pool.failure));
       return;
     }
-    while (this.#pool.free > 0) {
+    for (let executor = this.#pool.take(); executor !== undefined; executor = this.#pool.take()) {
       const batch = this.#nextBatch();
       if (batch.length === 0) return;
-      const executor = this.#pool.reserve();
-      if (executor === undefined) throw new Error('the pool said that an instance is free and gave none');
       for (const item of batch) this.#queue.remove(item);
       void this.#run(executor, batch);
     }
   }
 
   #nextBatch(): Item[] {
-    const retry = this.#retries.shift();
-    if (retry !== undefined) return [retry];
     const nowUs = this.#options.clock.nowUs();
+    for (let retry = this.#retries.shift(); retry !== undefined; retry = this.#retries.shift()) {
+      if (!retry.isSettled && !this.#expire(retry, nowUs)) return [retry];
+    }
     const window = this.#queue.window(WINDOW).filter((item) => !this.#expire(item, nowUs));
     if (window.length === 0 || this.#waitForCompany(window, nowUs)) return [];
     const lengths = window.map((item) => item.tokens);
@@ -259,9 +228,4 @@ export class Scheduler {
   #tellIdle(): void {
     if (this.#closed !== undefined && this.#idle()) for (const tell of this.#onIdle.splice(0)) tell();
   }
-}
-
-function cancelled(signal: AbortSignal | undefined): ServingError {
-  const reason: unknown = signal?.reason;
-  return reason instanceof ServingError ? reason : new ServingError('CANCELLED', 'The caller cancelled the request.');
 }

@@ -1,0 +1,322 @@
+import { ServingError } from '../errors.ts';
+import { Pool } from '../executor/pool.ts';
+import { systemClock } from '../scheduler/clock.ts';
+import type { ItemResult } from '../scheduler/item.ts';
+import { Scheduler, type SchedulerObserver } from '../scheduler/scheduler.ts';
+import { prepareTexts, type Truncate } from '../tasks/embed.ts';
+import { preparePairs, queryStates, type ScoreKind, toUnitScore } from '../tasks/rerank.ts';
+import { type EncodedText, TextTokenizer } from '../tasks/tokenizer.ts';
+import type { BackendInfo, InstanceState, Reduction } from '../types.ts';
+import { type ModelConfig, readModelConfig } from './model-config.ts';
+import { hashSpace, type ModelFolder } from './repository.ts';
+
+export type ModelState = 'unloaded' | 'loading' | 'ready' | 'draining' | 'failed';
+export type Task = 'embed' | 'rerank';
+
+/** Server-wide defaults for what a model's config leaves open. */
+export interface ModelDefaults {
+  instances: number;
+  intraOpThreads: number;
+  maxBatchItems: number;
+  maxBatchTokens: number;
+  maxPaddingShare: number;
+  maxQueueItems: number;
+  maxQueueTokens: number;
+  maxRespawns: number;
+}
+
+export interface ModelObserver extends SchedulerObserver {
+  crashed(respawnInMs: number | undefined): void;
+}
+
+export interface CallOptions {
+  truncate: Truncate;
+  /** Client gone, deadline or shutdown; its reason may be a ServingError. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds since the epoch. */
+  deadlineMs?: number | undefined;
+}
+
+/** Where the time of a call went, in microseconds; each figure is the largest of any input. */
+export interface Timings {
+  queueUs: number;
+  tokenizeUs: number;
+  computeUs: number;
+  postUs: number;
+}
+
+export interface EmbedOutcome {
+  /** One vector of `dimension` floats per text. */
+  vectors: Float32Array[];
+  encoded: EncodedText[];
+  timings: Timings;
+}
+
+export interface RerankOutcome {
+  kind: ScoreKind;
+  /** In the order of the documents. */
+  results: { score: number; rawScore: number; encoded: EncodedText }[];
+  timings: Timings;
+}
+
+/** One version of one model: its weights are loaded once and serve all its tasks. */
+export class Model {
+  readonly folder: ModelFolder;
+  readonly #defaults: ModelDefaults;
+  readonly #observer: ModelObserver | undefined;
+  #state: ModelState = 'unloaded';
+  #reason = '';
+  #loaded: Loaded | undefined;
+  #loadMs = 0;
+
+  constructor(folder: ModelFolder, defaults: ModelDefaults, observer?: ModelObserver) {
+    this.folder = folder;
+    this.#defaults = defaults;
+    this.#observer = observer;
+  }
+
+  /** Name and version, for messages. */
+  get owner(): string {
+    return `model ${this.folder.name} version ${this.folder.version}`;
+  }
+
+  get state(): ModelState {
+    return this.#loaded?.pool.failure === undefined ? this.#state : 'failed';
+  }
+
+  get reason(): string {
+    return this.#loaded?.pool.failure?.message ?? this.#reason;
+  }
+
+  get loadMs(): number {
+    return this.#loadMs;
+  }
+
+  get tasks(): Task[] {
+    if (this.#loaded === undefined) return [];
+    return this.#loaded.config.task === 'embed' ? ['embed', 'rerank'] : ['rerank'];
+  }
+
+  /** How this model reranks, if it is loaded. */
+  get scoreKind(): ScoreKind | undefined {
+    if (this.#loaded === undefined) return undefined;
+    return this.#loaded.config.task === 'embed' ? 'late_interaction' : 'cross_encoder';
+  }
+
+  get space(): string {
+    return this.#loaded?.space ?? '';
+  }
+
+  get dimension(): number {
+    return this.#loaded?.info.dimension ?? 0;
+  }
+
+  get maxTokens(): number {
+    return this.#loaded?.config.maxTokens ?? 0;
+  }
+
+  get specialTokens(): number {
+    return this.#loaded?.tokenizer.specialTokens ?? 0;
+  }
+
+  get instances(): InstanceState[] {
+    return this.#loaded?.pool.states ?? [];
+  }
+
+  /** Texts and tokens that wait now. */
+  get queue(): { items: number; tokens: number } {
+    const scheduler = this.#loaded?.scheduler;
+    return { items: scheduler?.queuedItems ?? 0, tokens: scheduler?.queuedTokens ?? 0 };
+  }
+
+  /** Loads and warms up. @throws ServingError MODEL_CONFIG_INVALID, MODEL_LOAD_FAILED */
+  async load(): Promise<void> {
+    const started = performance.now();
+    this.#state = 'loading';
+    try {
+      this.#loaded = await this.#open();
+      this.#loadMs = Math.round(performance.now() - started);
+      this.#state = 'ready';
+    } catch (thrown) {
+      const error = ServingError.from(thrown);
+      this.#state = 'failed';
+      this.#reason = error.message;
+      throw error;
+    }
+  }
+
+  /** Unit-length (if the model says so) vectors of texts. @throws ServingError */
+  async embed(texts: readonly string[], options: CallOptions): Promise<EmbedOutcome> {
+    const loaded = this.#usable('embed');
+    const started = performance.now();
+    const encoded = await prepareTexts(loaded.tokenizer, texts, this.#prepareOptions(loaded, options));
+    const tokenizeUs = (performance.now() - started) * 1000;
+    const results = await this.#run(loaded, encoded.map((text) => ({ row: text.row, reduction: POOLED })), options);
+    return { vectors: results.map((result) => result.output), encoded, timings: slowest(results, tokenizeUs) };
+  }
+
+  /** Scores documents against a query in the way this model can. @throws ServingError */
+  async rerank(query: string, documents: readonly string[], options: CallOptions): Promise<RerankOutcome> {
+    const loaded = this.#usable('rerank');
+    const started = performance.now();
+    const prepare = this.#prepareOptions(loaded, options);
+    let encoded: EncodedText[];
+    let reduction: Reduction = { kind: 'logits' };
+    if (loaded.config.task === 'rerank') {
+      encoded = await preparePairs(loaded.tokenizer, { query, documents }, prepare);
+    } else {
+      encoded = await prepareTexts(loaded.tokenizer, documents, prepare);
+      reduction = { kind: 'maxsim', query: await this.#queryStates(loaded, query, options) };
+    }
+    const tokenizeUs = (performance.now() - started) * 1000;
+    const results = await this.#run(loaded, encoded.map((text) => ({ row: text.row, reduction })), options);
+    const kind = this.scoreKind!;
+    return {
+      kind,
+      results: results.map((result, index) => {
+        const rawScore = result.output[0]!;
+        return { score: toUnitScore(kind, rawScore), rawScore, encoded: encoded[index]! };
+      }),
+      timings: slowest(results, tokenizeUs),
+    };
+  }
+
+  /** Token ids of texts, special tokens not included and nothing truncated. */
+  async tokenize(texts: readonly string[], signal?: AbortSignal): Promise<number[][]> {
+    return (await this.#usableLoaded()).tokenizer.idsOf(texts, signal);
+  }
+
+  /** Finishes what waits and runs, then gives the memory back. */
+  async close(): Promise<void> {
+    if (this.#loaded === undefined || this.#state === 'unloaded') return;
+    this.#state = 'draining';
+    await this.#loaded.scheduler.close();
+    await this.#loaded.pool.close();
+    this.#state = 'unloaded';
+  }
+
+  /** Fails what waits and runs, and ends the workers. */
+  async destroy(reason: ServingError): Promise<void> {
+    if (this.#loaded === undefined || this.#state === 'unloaded') return;
+    this.#loaded.scheduler.destroy(reason);
+    await this.#loaded.pool.destroy();
+    this.#state = 'unloaded';
+  }
+
+  async #open(): Promise<Loaded> {
+    const { folder } = this;
+    const config = readModelConfig(folder.name, folder.folder);
+    const pool = this.#makePool(config);
+    // The threads open the model while this one reads the tokenizer and hashes the weights.
+    const opening = pool.open();
+    opening.catch(() => undefined);
+    try {
+      const tokenizer = TextTokenizer.load([folder.versionFolder, folder.folder]);
+      const space = config.task === 'embed' ? await hashSpace(folder, config) : '';
+      const info = await opening;
+      checkOutput(this.owner, config, info);
+      const loaded: Loaded = { config, tokenizer, space, info, pool, scheduler: this.#makeScheduler(config, pool) };
+      await warmUp(loaded);
+      return loaded;
+    } catch (error) {
+      await pool.destroy();
+      throw error;
+    }
+  }
+
+  #makePool(config: ModelConfig): Pool {
+    return new Pool({
+      owner: this.owner,
+      modelFile: this.folder.modelFile,
+      instances: config.instances ?? this.#defaults.instances,
+      intraOpThreads: config.intraOpThreads ?? this.#defaults.intraOpThreads,
+      pooling: config.pooling,
+      normalize: config.normalize,
+      maxRespawns: this.#defaults.maxRespawns,
+      onCrash: ({ respawnInMs }) => this.#observer?.crashed(respawnInMs),
+    });
+  }
+
+  #makeScheduler(config: ModelConfig, pool: Pool): Scheduler {
+    const { maxBatchItems, maxBatchTokens, maxPaddingShare, maxQueueItems, maxQueueTokens } = this.#defaults;
+    return new Scheduler(pool, {
+      owner: this.owner,
+      batch: { maxItems: config.maxBatchItems ?? maxBatchItems, maxTokens: maxBatchTokens, maxPaddingShare },
+      queue: { maxItems: config.maxQueueItems ?? maxQueueItems, maxTokens: maxQueueTokens },
+      queueDelayUs: config.queueDelayUs,
+      clock: systemClock,
+      observer: this.#observer,
+    });
+  }
+
+  #usable(task: Task): Loaded {
+    const loaded = this.#usableLoaded();
+    if (this.tasks.includes(task)) return loaded;
+    throw new ServingError('TASK_NOT_SUPPORTED', `${this.owner} can't ${task}; it can ${this.tasks.join(' and ')}.`);
+  }
+
+  #usableLoaded(): Loaded {
+    if (this.#loaded !== undefined && this.#state === 'ready') return this.#loaded;
+    const why = this.reason === '' ? '' : `: ${this.reason}`;
+    const reason = this.#state === 'draining' ? 'MODEL_DRAINING' : 'MODEL_NOT_READY';
+    throw new ServingError(reason, `${this.owner} is ${this.state}${why}.`, { retryAfterMs: 1000 });
+  }
+
+  #prepareOptions(loaded: Loaded, options: CallOptions) {
+    return { owner: this.owner, maxTokens: loaded.config.maxTokens, truncate: options.truncate, signal: options.signal };
+  }
+
+  async #queryStates(loaded: Loaded, query: string, options: CallOptions): Promise<Float32Array> {
+    const [encoded] = await prepareTexts(loaded.tokenizer, [query], this.#prepareOptions(loaded, options));
+    const [result] = await this.#run(loaded, [{ row: encoded!.row, reduction: { kind: 'tokens' } }], options);
+    return queryStates(result!.output, loaded.tokenizer.specials, loaded.info.dimension);
+  }
+
+  #run(
+    loaded: Loaded,
+    inputs: { row: EncodedText['row']; reduction: Reduction }[],
+    options: CallOptions,
+  ): Promise<ItemResult[]> {
+    const { signal, deadlineMs } = options;
+    const deadlineUs = deadlineMs === undefined ? undefined : systemClock.nowUs() + (deadlineMs - Date.now()) * 1000;
+    return Promise.all(loaded.scheduler.submit(inputs, { signal, deadlineUs }));
+  }
+}
+
+interface Loaded {
+  config: ModelConfig;
+  tokenizer: TextTokenizer;
+  space: string;
+  info: BackendInfo;
+  pool: Pool;
+  scheduler: Scheduler;
+}
+
+const POOLED: Reduction = { kind: 'pooled' };
+
+/** The first pass of a session is slow and shows whether the model works at all, so users don't get it. */
+async function warmUp(loaded: Loaded): Promise<void> {
+  const reduction: Reduction = loaded.config.task === 'embed' ? POOLED : { kind: 'logits' };
+  for (let i = 0; i < loaded.pool.states.length; i++) {
+    const { row } = loaded.tokenizer.wrap(await loaded.tokenizer.idsOf(['warm up']).then((ids) => ids[0]!), 16);
+    await Promise.all(loaded.scheduler.submit([{ row, reduction }, { row, reduction }]));
+  }
+}
+
+function checkOutput(owner: string, config: ModelConfig, info: BackendInfo): void {
+  if (config.task === 'embed' && info.dimension > 0) return;
+  if (config.task === 'rerank' && info.labels === 1) return;
+  const found = info.labels > 0 ? `a head of ${info.labels} labels` : `states of width ${info.dimension}`;
+  const needed = config.task === 'embed' ? 'token states or a vector' : 'a head of one label';
+  throw new ServingError('MODEL_LOAD_FAILED', `${owner} has ${found}, but config.json makes it a model to ${config.task}, which needs ${needed}.`);
+}
+
+function slowest(results: readonly ItemResult[], tokenizeUs: number): Timings {
+  const timings: Timings = { queueUs: 0, tokenizeUs, computeUs: 0, postUs: 0 };
+  for (const result of results) {
+    timings.queueUs = Math.max(timings.queueUs, result.queueUs);
+    timings.computeUs = Math.max(timings.computeUs, result.computeUs);
+    timings.postUs = Math.max(timings.postUs, result.postUs);
+  }
+  return timings;
+}

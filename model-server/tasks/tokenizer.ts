@@ -1,0 +1,162 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Tokenizer } from '@huggingface/tokenizers';
+import { ServingError } from '../errors.ts';
+import type { TokenRow } from '../types.ts';
+
+/** Texts longer than this are tokenised in pieces, with a pause after each, so that the event loop stays alive. */
+const PIECE_CHARS = 32_768;
+/** How long tokenising may hold the event loop at a stretch, in milliseconds. */
+const SLICE_MS = 5;
+
+export interface EncodedText {
+  row: TokenRow;
+  /** Tokens of the whole text, special tokens included. */
+  tokens: number;
+  truncated: boolean;
+}
+
+/** Special tokens around one text or a pair, as the tokenizer's post-processor puts them. */
+interface Template {
+  prefix: number[];
+  middle: number[];
+  suffix: number[];
+  /** Type ids of: prefix, first text, middle, second text, suffix. */
+  types: [number, number, number, number, number];
+}
+
+/** The tokenizer of one model version, from its Hugging Face `tokenizer.json`. */
+export class TextTokenizer {
+  readonly #tokenizer: Tokenizer;
+  readonly #single: Template;
+  readonly #pair: Template;
+
+  private constructor(tokenizer: Tokenizer) {
+    this.#tokenizer = tokenizer;
+    this.#single = this.#learnTemplate(null);
+    this.#pair = this.#learnTemplate('b');
+  }
+
+  /** @throws ServingError MODEL_LOAD_FAILED naming the file that is missing or broken. */
+  static load(folders: readonly string[]): TextTokenizer {
+    const tokenizer = readJson(folders, 'tokenizer.json');
+    const config = readJson(folders, 'tokenizer_config.json');
+    return new TextTokenizer(new Tokenizer(tokenizer, config));
+  }
+
+  /** Special tokens that a single text is given. */
+  get specialTokens(): number {
+    return this.#single.prefix.length + this.#single.suffix.length;
+  }
+
+  /** Special tokens before and after a single text. */
+  get specials(): { before: number; after: number } {
+    return { before: this.#single.prefix.length, after: this.#single.suffix.length };
+  }
+
+  /** Token ids of each text, special tokens not included. Gives the event loop a turn when it takes long. */
+  async idsOf(texts: readonly string[], signal?: AbortSignal): Promise<number[][]> {
+    const all: number[][] = [];
+    let sliceStart = performance.now();
+    for (const text of texts) {
+      const ids: number[] = [];
+      for (const piece of pieces(text)) {
+        // push(...ids) would overflow the stack on a long piece.
+        for (const id of this.#tokenizer.encode(piece, { add_special_tokens: false }).ids) ids.push(id);
+        if (performance.now() - sliceStart < SLICE_MS) continue;
+        await new Promise((resolve) => setImmediate(resolve));
+        signal?.throwIfAborted();
+        sliceStart = performance.now();
+      }
+      all.push(ids);
+    }
+    return all;
+  }
+
+  /** One text between its special tokens; its end is dropped beyond `maxTokens`. */
+  wrap(ids: readonly number[], maxTokens: number): EncodedText {
+    const { prefix, suffix } = this.#single;
+    const room = Math.max(0, maxTokens - this.specialTokens);
+    const kept = ids.length > room ? ids.slice(0, room) : ids;
+    return {
+      row: { ids: Int32Array.from([...prefix, ...kept, ...suffix]) },
+      tokens: ids.length + this.specialTokens,
+      truncated: kept.length < ids.length,
+    };
+  }
+
+  /** A pair between its special tokens; beyond `maxTokens` the longer of the two loses its end first. */
+  wrapPair(first: readonly number[], second: readonly number[], maxTokens: number): EncodedText {
+    const { prefix, middle, suffix, types } = this.#pair;
+    const specials = prefix.length + middle.length + suffix.length;
+    const [firstLength, secondLength] = longestFirst(first.length, second.length, Math.max(0, maxTokens - specials));
+    const parts = [prefix, first.slice(0, firstLength), middle, second.slice(0, secondLength), suffix];
+    return {
+      row: {
+        ids: Int32Array.from(parts.flat()),
+        typeIds: Int32Array.from(parts.flatMap((part, index) => part.map(() => types[index]!))),
+      },
+      tokens: first.length + second.length + specials,
+      truncated: firstLength + secondLength < first.length + second.length,
+    };
+  }
+
+  /** Encodes a known text and looks where its tokens stand, which works for every post-processor. */
+  #learnTemplate(second: string | null): Template {
+    const a = this.#tokenizer.encode('a', { add_special_tokens: false }).ids;
+    const b = second === null ? [] : this.#tokenizer.encode(second, { add_special_tokens: false }).ids;
+    const whole = this.#tokenizer.encode('a', { text_pair: second, return_token_type_ids: true });
+    const atA = find(whole.ids, a, 0);
+    const endA = atA + a.length;
+    const atB = second === null ? endA : find(whole.ids, b, endA);
+    const endB = atB + b.length;
+    const type = (index: number) => whole.token_type_ids[Math.max(0, Math.min(index, whole.ids.length - 1))] ?? 0;
+    return {
+      prefix: whole.ids.slice(0, atA),
+      middle: whole.ids.slice(endA, atB),
+      suffix: whole.ids.slice(endB),
+      types: [type(0), type(atA), type(endA), type(atB), type(whole.ids.length - 1)],
+    };
+  }
+}
+
+/** How much of each of two texts stays so that both fit: the longer one loses first, as in the reference ("longest_first"). */
+function longestFirst(first: number, second: number, room: number): [number, number] {
+  if (first + second <= room) return [first, second];
+  const half = Math.floor(room / 2);
+  const shorter = Math.min(first, second, half);
+  return first > second ? [room - shorter, shorter] : [shorter, room - shorter];
+}
+
+function find(haystack: readonly number[], needle: readonly number[], from: number): number {
+  for (let at = from; at + needle.length <= haystack.length; at++) {
+    if (needle.every((id, offset) => haystack[at + offset] === id)) return at;
+  }
+  throw new ServingError('MODEL_LOAD_FAILED', "the tokenizer's post-processor changes the tokens of a text; such tokenizers are not served");
+}
+
+/** A long text, cut before white space so that no word is split. */
+function* pieces(text: string): Generator<string> {
+  let from = 0;
+  while (text.length - from > PIECE_CHARS) {
+    const border = /\s/g;
+    border.lastIndex = from + PIECE_CHARS;
+    const next = border.exec(text)?.index ?? text.length;
+    yield text.slice(from, next);
+    from = next;
+  }
+  yield text.slice(from);
+}
+
+function readJson(folders: readonly string[], name: string): object {
+  const file = folders.map((folder) => join(folder, name)).find((candidate) => existsSync(candidate));
+  if (file === undefined) {
+    const where = folders.join(' or ');
+    throw new ServingError('MODEL_LOAD_FAILED', `${name} is missing: expected in ${where}. Copy it from the model's page on the hub.`);
+  }
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as object;
+  } catch (cause) {
+    throw new ServingError('MODEL_LOAD_FAILED', `${file} is not valid JSON: ${(cause as Error).message}`, { cause });
+  }
+}
