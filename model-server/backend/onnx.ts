@@ -49,7 +49,9 @@ export class OnnxBackend {
     }
     const output = PREFERRED_OUTPUTS.find((name) => session.outputNames.includes(name));
     if (output === undefined) {
-      throw new Error(`none of its outputs (${session.outputNames.join(', ')}) is one of ${PREFERRED_OUTPUTS.join(', ')}`);
+      throw new Error(
+        `none of its outputs (${session.outputNames.join(', ')}) is one of ${PREFERRED_OUTPUTS.join(', ')}`,
+      );
     }
     return new OnnxBackend(session, output);
   }
@@ -65,8 +67,13 @@ export class OnnxBackend {
     });
     const outputs = await this.#session.run(feeds, [this.#output]);
     const output = outputs[this.#output]!;
-    if (output.type !== 'float32') throw new Error(`output ${this.#output} is ${output.type}; only float32 is read`);
-    return { data: output.data as Float32Array, perToken: output.dims.length === 3, width: output.dims.at(-1)! };
+    if (output.type !== 'float32')
+      throw new Error(`output ${this.#output} is ${output.type}; only float32 is read`);
+    return {
+      data: output.data as Float32Array,
+      perToken: output.dims.length === 3,
+      width: output.dims.at(-1)!,
+    };
   }
 
   /** Gives the session's memory back. */
@@ -80,7 +87,9 @@ function lastDimension(session: InferenceSession, output: string): number {
   const metadata = session.outputMetadata.find((entry) => entry.name === output);
   const dimension = metadata?.isTensor ? metadata.shape.at(-1) : undefined;
   if (typeof dimension !== 'number' || dimension <= 0) {
-    throw new Error(`the last dimension of output ${output} is ${String(dimension)}; it must be a fixed number`);
+    throw new Error(
+      `the last dimension of output ${output} is ${String(dimension)}; it must be a fixed number`,
+    );
   }
   return dimension;
 }

@@ -31,7 +31,8 @@ export function reduce(forward: Forward, batch: Batch, options: ReduceOptions) {
     } else if (reduction.kind === 'pooled') {
       pool(rowStates(forward, batch, row), { tokens, width: forward.width, options }, out);
     } else {
-      if (!forward.perToken) throw new Error('this model gives one vector per text; token states are not to be had');
+      if (!forward.perToken)
+        throw new Error('this model gives one vector per text; token states are not to be had');
       const states = unitStates(rowStates(forward, batch, row), tokens, forward.width);
       if (reduction.kind === 'tokens') out.set(states);
       else out[0] = maxSim(reduction.query, states, forward.width);
@@ -58,7 +59,8 @@ function pool(
   if (options.pooling === 'max') sums.fill(Number.NEGATIVE_INFINITY);
   for (let t = 0; t < tokens; t++) {
     const from = t * width;
-    if (options.pooling === 'max') for (let d = 0; d < width; d++) sums[d] = Math.max(sums[d]!, states[from + d]!);
+    if (options.pooling === 'max')
+      for (let d = 0; d < width; d++) sums[d] = Math.max(sums[d]!, states[from + d]!);
     else for (let d = 0; d < width; d++) sums[d]! += states[from + d]!;
   }
   const scale = options.pooling === 'max' ? 1 : 1 / tokens;

@@ -4,7 +4,10 @@ import type { BackendInfo, Batch, BatchResult, Executor, InstanceState } from '.
 import type { FromWorker, ToWorker, WorkerOptions } from './protocol.ts';
 
 /** The source runs as .ts; a build makes .js of it. */
-export const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
+export const workerUrl = new URL(
+  import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js',
+  import.meta.url,
+);
 
 export interface WorkerExecutorOptions extends WorkerOptions {
   /** Model, version and instance, for messages. */
@@ -55,7 +58,10 @@ export class WorkerExecutor implements Executor {
 
   run(batch: Batch): Promise<BatchResult> {
     if (this.#state !== 'idle') {
-      const error = new ServingError('EXECUTOR_CRASHED', `${this.#options.owner} is ${this.#state}. Try again.`);
+      const error = new ServingError(
+        'EXECUTOR_CRASHED',
+        `${this.#options.owner} is ${this.#state}. Try again.`,
+      );
       return Promise.reject(error);
     }
     this.#state = 'busy';
@@ -94,7 +100,10 @@ export class WorkerExecutor implements Executor {
       case 'loadFailed':
         this.#state = 'crashed';
         this.#opened.reject(
-          new ServingError('MODEL_LOAD_FAILED', `${this.#options.owner}: ${this.#options.modelFile} can't be opened: ${message.message}`),
+          new ServingError(
+            'MODEL_LOAD_FAILED',
+            `${this.#options.owner}: ${this.#options.modelFile} can't be opened: ${message.message}`,
+          ),
         );
         return;
       case 'result':
@@ -102,7 +111,9 @@ export class WorkerExecutor implements Executor {
         return;
       case 'batchFailed':
         this.#finish((running) =>
-          running.reject(new ServingError('BATCH_FAILED', `${this.#options.owner}: the batch failed: ${message.message}`)),
+          running.reject(
+            new ServingError('BATCH_FAILED', `${this.#options.owner}: the batch failed: ${message.message}`),
+          ),
         );
     }
   }
@@ -118,9 +129,13 @@ export class WorkerExecutor implements Executor {
     if (this.#state === 'closed' || this.#state === 'crashed') return;
     const wasReady = this.#state !== 'starting';
     this.#state = this.#closing === undefined ? 'crashed' : 'closed';
-    const error = new ServingError('EXECUTOR_CRASHED', `${this.#options.owner} died: ${why}. Try again.`, { retryAfterMs: 1000 });
+    const error = new ServingError('EXECUTOR_CRASHED', `${this.#options.owner} died: ${why}. Try again.`, {
+      retryAfterMs: 1000,
+    });
     this.#opened.promise.catch(() => undefined);
-    this.#opened.reject(new ServingError('MODEL_LOAD_FAILED', `${this.#options.owner} died while it loaded: ${why}`));
+    this.#opened.reject(
+      new ServingError('MODEL_LOAD_FAILED', `${this.#options.owner} died while it loaded: ${why}`),
+    );
     this.#finish((running) => running.reject(error));
     if (wasReady && this.#state === 'crashed') this.#options.onCrash(this);
   }
@@ -128,6 +143,8 @@ export class WorkerExecutor implements Executor {
 
 function unpack(message: Extract<FromWorker, { type: 'result' }>): BatchResult {
   const values = new Float32Array(message.buffer);
-  const outputs = message.ends.map((end, row) => values.subarray(row === 0 ? 0 : message.ends[row - 1]!, end));
+  const outputs = message.ends.map((end, row) =>
+    values.subarray(row === 0 ? 0 : message.ends[row - 1]!, end),
+  );
   return { outputs, computeUs: message.computeUs, postUs: message.postUs };
 }

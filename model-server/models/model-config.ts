@@ -22,11 +22,15 @@ const fileSchema = z.strictObject({
   max_batch_size: z.int().min(1).optional(),
   input: list(tensor),
   output: list(tensor),
-  version_policy: z.strictObject({ latest: z.strictObject({ num_versions: z.literal(1).optional() }) }).optional(),
-  dynamic_batching: z.strictObject({
+  version_policy: z
+    .strictObject({ latest: z.strictObject({ num_versions: z.literal(1).optional() }) })
+    .optional(),
+  dynamic_batching: z
+    .strictObject({
       max_queue_delay_microseconds: z.int().min(0).optional(),
       default_queue_policy: z.strictObject({ max_queue_size: z.int().min(1).optional() }).optional(),
-    }).optional(),
+    })
+    .optional(),
   instance_group: list(
     z.strictObject({ count: z.int().min(1).optional(), kind: z.enum(['KIND_AUTO', 'KIND_CPU']).optional() }),
   ).refine((groups) => groups.length <= 1, 'only one instance group is supported'),
@@ -81,7 +85,11 @@ function readConfigFile(name: string, folder: string): z.infer<typeof fileSchema
   }
   const parsed = fileSchema.safeParse(message);
   if (!parsed.success) {
-    throw invalid(parsed.error.issues.map((issue) => `${issue.path.join('.') || 'top level'}: ${issue.message}`).join('; '));
+    throw invalid(
+      parsed.error.issues
+        .map((issue) => `${issue.path.join('.') || 'top level'}: ${issue.message}`)
+        .join('; '),
+    );
   }
   if (parsed.data.name !== undefined && parsed.data.name !== name) {
     throw invalid(`name is "${parsed.data.name}", but the folder is called "${name}"; they must be the same`);
@@ -110,7 +118,8 @@ function readHubFiles(folder: string): Pick<ModelConfig, 'task' | 'maxTokens' | 
   const steps = readJson(folder, 'modules.json', modules) ?? [];
   const poolingStep = steps.find((step) => step.type.endsWith('.Pooling'));
   const pooling = readJson(join(folder, poolingStep?.path ?? '1_Pooling'), 'config.json', poolingConfig);
-  const isClassifier = config.architectures?.some((name) => name.endsWith('ForSequenceClassification')) ?? false;
+  const isClassifier =
+    config.architectures?.some((name) => name.endsWith('ForSequenceClassification')) ?? false;
   // A tokenizer without a limit writes 1e30; the number of position embeddings is then the limit.
   const limits = [sentence?.max_seq_length, tokenizer?.model_max_length, config.max_position_embeddings];
   return {

@@ -1,33 +1,15 @@
 import { ServingError } from '../errors.ts';
-import { Pool } from '../executor/pool.ts';
 import { systemClock } from '../scheduler/clock.ts';
 import type { ItemResult } from '../scheduler/item.ts';
-import { Scheduler, type SchedulerObserver } from '../scheduler/scheduler.ts';
 import { prepareTexts, type Truncate } from '../tasks/embed.ts';
 import { preparePairs, queryStates, type ScoreKind, toUnitScore } from '../tasks/rerank.ts';
-import { type EncodedText, TextTokenizer } from '../tasks/tokenizer.ts';
-import type { BackendInfo, InstanceState, Reduction } from '../types.ts';
-import { type ModelConfig, readModelConfig } from './model-config.ts';
-import { hashSpace, type ModelFolder } from './repository.ts';
+import type { EncodedText } from '../tasks/tokenizer.ts';
+import type { InstanceState, Reduction } from '../types.ts';
+import { type Loaded, type ModelDefaults, type ModelObserver, openModel } from './load.ts';
+import type { ModelFolder } from './repository.ts';
 
 export type ModelState = 'unloaded' | 'loading' | 'ready' | 'draining' | 'failed';
 export type Task = 'embed' | 'rerank';
-
-/** Server-wide defaults for what a model's config leaves open. */
-export interface ModelDefaults {
-  instances: number;
-  intraOpThreads: number;
-  maxBatchItems: number;
-  maxBatchTokens: number;
-  maxPaddingShare: number;
-  maxQueueItems: number;
-  maxQueueTokens: number;
-  maxRespawns: number;
-}
-
-export interface ModelObserver extends SchedulerObserver {
-  crashed(respawnInMs: number | undefined): void;
-}
 
 export interface CallOptions {
   truncate: Truncate;
@@ -134,7 +116,11 @@ export class Model {
     const started = performance.now();
     this.#state = 'loading';
     try {
-      this.#loaded = await this.#open();
+      this.#loaded = await openModel(this.folder, {
+        owner: this.owner,
+        defaults: this.#defaults,
+        observer: this.#observer,
+      });
       this.#loadMs = Math.round(performance.now() - started);
       this.#state = 'ready';
     } catch (thrown) {
@@ -151,8 +137,16 @@ export class Model {
     const started = performance.now();
     const encoded = await prepareTexts(loaded.tokenizer, texts, this.#prepareOptions(loaded, options));
     const tokenizeUs = (performance.now() - started) * 1000;
-    const results = await this.#run(loaded, encoded.map((text) => ({ row: text.row, reduction: POOLED })), options);
-    return { vectors: results.map((result) => result.output), encoded, timings: slowest(results, tokenizeUs) };
+    const results = await this.#run(
+      loaded,
+      encoded.map((text) => ({ row: text.row, reduction: POOLED })),
+      options,
+    );
+    return {
+      vectors: results.map((result) => result.output),
+      encoded,
+      timings: slowest(results, tokenizeUs),
+    };
   }
 
   /** Scores documents against a query in the way this model can. @throws ServingError */
@@ -169,7 +163,11 @@ export class Model {
       reduction = { kind: 'maxsim', query: await this.#queryStates(loaded, query, options) };
     }
     const tokenizeUs = (performance.now() - started) * 1000;
-    const results = await this.#run(loaded, encoded.map((text) => ({ row: text.row, reduction })), options);
+    const results = await this.#run(
+      loaded,
+      encoded.map((text) => ({ row: text.row, reduction })),
+      options,
+    );
     const kind = this.scoreKind!;
     return {
       kind,
@@ -203,56 +201,13 @@ export class Model {
     this.#state = 'unloaded';
   }
 
-  async #open(): Promise<Loaded> {
-    const { folder } = this;
-    const config = readModelConfig(folder.name, folder.folder);
-    const pool = this.#makePool(config);
-    // The threads open the model while this one reads the tokenizer and hashes the weights.
-    const opening = pool.open();
-    opening.catch(() => undefined);
-    try {
-      const tokenizer = TextTokenizer.load([folder.versionFolder, folder.folder]);
-      const space = config.task === 'embed' ? await hashSpace(folder, config) : '';
-      const info = await opening;
-      checkOutput(this.owner, config, info);
-      const loaded: Loaded = { config, tokenizer, space, info, pool, scheduler: this.#makeScheduler(config, pool) };
-      await warmUp(loaded);
-      return loaded;
-    } catch (error) {
-      await pool.destroy();
-      throw error;
-    }
-  }
-
-  #makePool(config: ModelConfig): Pool {
-    return new Pool({
-      owner: this.owner,
-      modelFile: this.folder.modelFile,
-      instances: config.instances ?? this.#defaults.instances,
-      intraOpThreads: config.intraOpThreads ?? this.#defaults.intraOpThreads,
-      pooling: config.pooling,
-      normalize: config.normalize,
-      maxRespawns: this.#defaults.maxRespawns,
-      onCrash: ({ respawnInMs }) => this.#observer?.crashed(respawnInMs),
-    });
-  }
-
-  #makeScheduler(config: ModelConfig, pool: Pool): Scheduler {
-    const { maxBatchItems, maxBatchTokens, maxPaddingShare, maxQueueItems, maxQueueTokens } = this.#defaults;
-    return new Scheduler(pool, {
-      owner: this.owner,
-      batch: { maxItems: config.maxBatchItems ?? maxBatchItems, maxTokens: maxBatchTokens, maxPaddingShare },
-      queue: { maxItems: config.maxQueueItems ?? maxQueueItems, maxTokens: maxQueueTokens },
-      queueDelayUs: config.queueDelayUs,
-      clock: systemClock,
-      observer: this.#observer,
-    });
-  }
-
   #usable(task: Task): Loaded {
     const loaded = this.#usableLoaded();
     if (this.tasks.includes(task)) return loaded;
-    throw new ServingError('TASK_NOT_SUPPORTED', `${this.owner} can't ${task}; it can ${this.tasks.join(' and ')}.`);
+    throw new ServingError(
+      'TASK_NOT_SUPPORTED',
+      `${this.owner} can't ${task}; it can ${this.tasks.join(' and ')}.`,
+    );
   }
 
   #usableLoaded(): Loaded {
@@ -263,7 +218,12 @@ export class Model {
   }
 
   #prepareOptions(loaded: Loaded, options: CallOptions) {
-    return { owner: this.owner, maxTokens: loaded.config.maxTokens, truncate: options.truncate, signal: options.signal };
+    return {
+      owner: this.owner,
+      maxTokens: loaded.config.maxTokens,
+      truncate: options.truncate,
+      signal: options.signal,
+    };
   }
 
   async #queryStates(loaded: Loaded, query: string, options: CallOptions): Promise<Float32Array> {
@@ -278,38 +238,13 @@ export class Model {
     options: CallOptions,
   ): Promise<ItemResult[]> {
     const { signal, deadlineMs } = options;
-    const deadlineUs = deadlineMs === undefined ? undefined : systemClock.nowUs() + (deadlineMs - Date.now()) * 1000;
+    const deadlineUs =
+      deadlineMs === undefined ? undefined : systemClock.nowUs() + (deadlineMs - Date.now()) * 1000;
     return Promise.all(loaded.scheduler.submit(inputs, { signal, deadlineUs }));
   }
 }
 
-interface Loaded {
-  config: ModelConfig;
-  tokenizer: TextTokenizer;
-  space: string;
-  info: BackendInfo;
-  pool: Pool;
-  scheduler: Scheduler;
-}
-
 const POOLED: Reduction = { kind: 'pooled' };
-
-/** The first pass of a session is slow and shows whether the model works at all, so users don't get it. */
-async function warmUp(loaded: Loaded): Promise<void> {
-  const reduction: Reduction = loaded.config.task === 'embed' ? POOLED : { kind: 'logits' };
-  for (let i = 0; i < loaded.pool.states.length; i++) {
-    const { row } = loaded.tokenizer.wrap(await loaded.tokenizer.idsOf(['warm up']).then((ids) => ids[0]!), 16);
-    await Promise.all(loaded.scheduler.submit([{ row, reduction }, { row, reduction }]));
-  }
-}
-
-function checkOutput(owner: string, config: ModelConfig, info: BackendInfo): void {
-  if (config.task === 'embed' && info.dimension > 0) return;
-  if (config.task === 'rerank' && info.labels === 1) return;
-  const found = info.labels > 0 ? `a head of ${info.labels} labels` : `states of width ${info.dimension}`;
-  const needed = config.task === 'embed' ? 'token states or a vector' : 'a head of one label';
-  throw new ServingError('MODEL_LOAD_FAILED', `${owner} has ${found}, but config.json makes it a model to ${config.task}, which needs ${needed}.`);
-}
 
 function slowest(results: readonly ItemResult[], tokenizeUs: number): Timings {
   const timings: Timings = { queueUs: 0, tokenizeUs, computeUs: 0, postUs: 0 };

@@ -1,5 +1,6 @@
 import { ServingError } from '../errors.ts';
-import { Model, type ModelDefaults, type ModelObserver, type Task } from './model.ts';
+import type { ModelDefaults, ModelObserver } from './load.ts';
+import { Model, type Task } from './model.ts';
 import { scanRepository } from './repository.ts';
 
 export interface RegistryOptions {
@@ -33,9 +34,13 @@ export class Registry {
         `the model repository ${repository} holds no model; one looks like <name>/<version>/model.onnx, for example all-minilm-l6-v2/1/model.onnx.`,
       );
     }
-    this.#models = folders.map((folder) => new Model(folder, defaults, observe?.(folder.name, folder.version)));
+    this.#models = folders.map(
+      (folder) => new Model(folder, defaults, observe?.(folder.name, folder.version)),
+    );
     const outcomes = await Promise.allSettled(this.#models.map((model) => model.load()));
-    return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [ServingError.from(outcome.reason)] : []));
+    return outcomes.flatMap((outcome) =>
+      outcome.status === 'rejected' ? [ServingError.from(outcome.reason)] : [],
+    );
   }
 
   get models(): readonly Model[] {
@@ -78,7 +83,10 @@ export class Registry {
   #named(name: string): Model {
     const model = this.#models.find((candidate) => candidate.folder.name === name);
     if (model !== undefined) return model;
-    throw new ServingError('MODEL_NOT_FOUND', `there is no model "${name}" in the repository; it has ${this.#names()}.`);
+    throw new ServingError(
+      'MODEL_NOT_FOUND',
+      `there is no model "${name}" in the repository; it has ${this.#names()}.`,
+    );
   }
 
   #only(task: Task): Model {
@@ -87,13 +95,21 @@ export class Registry {
     const candidates = crossEncoders.length > 0 ? crossEncoders : able;
     if (candidates.length === 1) return candidates[0]!;
     if (candidates.length === 0 && this.#models.some((model) => model.state !== 'ready')) {
-      throw new ServingError('MODEL_NOT_READY', `no model that can ${task} is ready yet.`, { retryAfterMs: 1000 });
+      throw new ServingError('MODEL_NOT_READY', `no model that can ${task} is ready yet.`, {
+        retryAfterMs: 1000,
+      });
     }
     if (candidates.length === 0) {
-      throw new ServingError('MODEL_NOT_FOUND', `no model in the repository can ${task}; it has ${this.#names()}.`);
+      throw new ServingError(
+        'MODEL_NOT_FOUND',
+        `no model in the repository can ${task}; it has ${this.#names()}.`,
+      );
     }
     const names = candidates.map((model) => model.folder.name).join(', ');
-    throw new ServingError('INVALID_INPUT', `several models can ${task} (${names}); say which one in "model".`);
+    throw new ServingError(
+      'INVALID_INPUT',
+      `several models can ${task} (${names}); say which one in "model".`,
+    );
   }
 
   #names(): string {

@@ -55,6 +55,7 @@ export async function hashSpace(model: ModelFolder, config: ModelConfig): Promis
     .find((file) => existsSync(file));
   hash.update(JSON.stringify([config.pooling, config.normalize, config.maxTokens]));
   if (tokenizer !== undefined) hash.update(readFileSync(tokenizer));
-  for await (const part of createReadStream(model.modelFile, { highWaterMark: 1024 * 1024 })) hash.update(part);
+  for await (const part of createReadStream(model.modelFile, { highWaterMark: 1024 * 1024 }))
+    hash.update(part);
   return hash.digest('hex').slice(0, 32);
 }

@@ -10,7 +10,8 @@ interface Token {
   line: number;
 }
 
-const TOKEN = /\s+|#[^\n]*|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|([A-Za-z_][\w.]*)|(-?(?:\d[\w.+-]*|\.\d+))|([{}[\]<>:,;])/gy;
+const TOKEN =
+  /\s+|#[^\n]*|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|([A-Za-z_][\w.]*)|(-?(?:\d[\w.+-]*|\.\d+))|([{}[\]<>:,;])/gy;
 
 /**
  * Reads protobuf's text format (https://protobuf.dev/reference/protobuf/textformat-spec/) without a schema: enums stay
@@ -66,7 +67,8 @@ class Parser {
     const message: TextMessage = {};
     while (!this.#isClose(close)) {
       const field = this.#next();
-      if (field.kind !== 'name') throw new Error(`line ${field.line}: expected a field name, found ${field.text}`);
+      if (field.kind !== 'name')
+        throw new Error(`line ${field.line}: expected a field name, found ${field.text}`);
       this.#add(message, field.text, this.#fieldValue());
       if (this.#peekSymbol(',') || this.#peekSymbol(';')) this.#at++;
     }
@@ -98,9 +100,12 @@ class Parser {
     if (token.text === '{' && token.kind === 'symbol') return this.message('}');
     if (token.text === '<' && token.kind === 'symbol') return this.message('>');
     if (scalarAllowed && token.kind === 'string') return this.#adjacent(token.text);
-    if (scalarAllowed && token.kind === 'name') return token.text === 'true' ? true : token.text === 'false' ? false : token.text;
+    if (scalarAllowed && token.kind === 'name')
+      return token.text === 'true' ? true : token.text === 'false' ? false : token.text;
     if (scalarAllowed && token.kind === 'number') return toNumber(token);
-    throw new Error(`line ${token.line}: expected ${scalarAllowed ? 'a value' : ': or {'}, found ${token.text}`);
+    throw new Error(
+      `line ${token.line}: expected ${scalarAllowed ? 'a value' : ': or {'}, found ${token.text}`,
+    );
   }
 
   /** Neighbouring strings are one string, as in C. */

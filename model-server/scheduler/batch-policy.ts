@@ -19,8 +19,15 @@ export interface BatchLimits {
  * @param freeInstances instances that wait for work now, at least 1
  * @returns indexes into `lengths`, in ascending order; index 0 is always among them
  */
-export function chooseBatch(lengths: readonly number[], limits: BatchLimits, freeInstances: number): number[] {
-  const maxRows = Math.max(1, Math.min(limits.maxItems, Math.ceil(lengths.length / Math.max(1, freeInstances))));
+export function chooseBatch(
+  lengths: readonly number[],
+  limits: BatchLimits,
+  freeInstances: number,
+): number[] {
+  const maxRows = Math.max(
+    1,
+    Math.min(limits.maxItems, Math.ceil(lengths.length / Math.max(1, freeInstances))),
+  );
   if (maxRows === 1 || lengths.length === 1) return [0];
   const order = lengths.map((_, index) => index).sort((a, b) => lengths[a]! - lengths[b]! || a - b);
   const at = order.indexOf(0);

@@ -64,5 +64,7 @@ export class Item {
 
 function cancelled(signal: AbortSignal | undefined): ServingError {
   const reason: unknown = signal?.reason;
-  return reason instanceof ServingError ? reason : new ServingError('CANCELLED', 'The caller cancelled the request.');
+  return reason instanceof ServingError
+    ? reason
+    : new ServingError('CANCELLED', 'The caller cancelled the request.');
 }

@@ -71,7 +71,10 @@ export class Scheduler {
    * @returns one promise per input, each settled exactly once
    * @throws ServingError QUEUE_FULL, MODEL_DRAINING, BACKEND_UNAVAILABLE
    */
-  submit(inputs: readonly { row: TokenRow; reduction: Reduction }[], options: SubmitOptions = {}): Promise<ItemResult>[] {
+  submit(
+    inputs: readonly { row: TokenRow; reduction: Reduction }[],
+    options: SubmitOptions = {},
+  ): Promise<ItemResult>[] {
     this.#refuseWhenDown();
     const tokens = inputs.reduce((sum, input) => sum + input.row.ids.length, 0);
     this.#queue.admit(inputs.length, tokens, () => this.#estimateWaitMs());
@@ -206,7 +209,8 @@ export class Scheduler {
   }
 
   #failWaiting(reason: ServingError): void {
-    for (const item of [...this.#retries.splice(0), ...this.#queue.window(Number.POSITIVE_INFINITY)]) item.settle(reason);
+    for (const item of [...this.#retries.splice(0), ...this.#queue.window(Number.POSITIVE_INFINITY)])
+      item.settle(reason);
   }
 
   #learn(tokens: number, elapsedUs: number): void {

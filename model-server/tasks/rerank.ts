@@ -1,5 +1,5 @@
-import type { EncodedText, TextTokenizer } from './tokenizer.ts';
 import { checkLength, type PrepareOptions } from './embed.ts';
+import type { EncodedText, TextTokenizer } from './tokenizer.ts';
 
 /** How a score was made; scores of two kinds must not be compared. */
 export type ScoreKind = 'late_interaction' | 'cross_encoder';
@@ -17,7 +17,11 @@ export async function preparePairs(
 }
 
 /** The states of the query's own tokens, without those of the special tokens around them. [tokens, dimension] */
-export function queryStates(states: Float32Array, specials: { before: number; after: number }, dimension: number) {
+export function queryStates(
+  states: Float32Array,
+  specials: { before: number; after: number },
+  dimension: number,
+) {
   return states.slice(specials.before * dimension, states.length - specials.after * dimension);
 }
 

@@ -89,7 +89,11 @@ export class TextTokenizer {
   wrapPair(first: readonly number[], second: readonly number[], maxTokens: number): EncodedText {
     const { prefix, middle, suffix, types } = this.#pair;
     const specials = prefix.length + middle.length + suffix.length;
-    const [firstLength, secondLength] = longestFirst(first.length, second.length, Math.max(0, maxTokens - specials));
+    const [firstLength, secondLength] = longestFirst(
+      first.length,
+      second.length,
+      Math.max(0, maxTokens - specials),
+    );
     const parts = [prefix, first.slice(0, firstLength), middle, second.slice(0, secondLength), suffix];
     return {
       row: {
@@ -110,7 +114,8 @@ export class TextTokenizer {
     const endA = atA + a.length;
     const atB = second === null ? endA : find(whole.ids, b, endA);
     const endB = atB + b.length;
-    const type = (index: number) => whole.token_type_ids[Math.max(0, Math.min(index, whole.ids.length - 1))] ?? 0;
+    const type = (index: number) =>
+      whole.token_type_ids[Math.max(0, Math.min(index, whole.ids.length - 1))] ?? 0;
     return {
       prefix: whole.ids.slice(0, atA),
       middle: whole.ids.slice(endA, atB),
@@ -132,7 +137,10 @@ function find(haystack: readonly number[], needle: readonly number[], from: numb
   for (let at = from; at + needle.length <= haystack.length; at++) {
     if (needle.every((id, offset) => haystack[at + offset] === id)) return at;
   }
-  throw new ServingError('MODEL_LOAD_FAILED', "the tokenizer's post-processor changes the tokens of a text; such tokenizers are not served");
+  throw new ServingError(
+    'MODEL_LOAD_FAILED',
+    "the tokenizer's post-processor changes the tokens of a text; such tokenizers are not served",
+  );
 }
 
 /** A long text, cut before white space so that no word is split. */
@@ -152,11 +160,16 @@ function readJson(folders: readonly string[], name: string): object {
   const file = folders.map((folder) => join(folder, name)).find((candidate) => existsSync(candidate));
   if (file === undefined) {
     const where = folders.join(' or ');
-    throw new ServingError('MODEL_LOAD_FAILED', `${name} is missing: expected in ${where}. Copy it from the model's page on the hub.`);
+    throw new ServingError(
+      'MODEL_LOAD_FAILED',
+      `${name} is missing: expected in ${where}. Copy it from the model's page on the hub.`,
+    );
   }
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as object;
   } catch (cause) {
-    throw new ServingError('MODEL_LOAD_FAILED', `${file} is not valid JSON: ${(cause as Error).message}`, { cause });
+    throw new ServingError('MODEL_LOAD_FAILED', `${file} is not valid JSON: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }

@@ -1,0 +1,150 @@
+import { create } from '@bufbuild/protobuf';
+import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import {
+  type Embedding,
+  EmbeddingSchema,
+  type EmbedRequest,
+  type EmbedResponse,
+  EmbedResponseSchema,
+  type EmbedStreamRequest,
+  type EmbedStreamResponse,
+  EmbedStreamResponseSchema,
+  type TokenizeRequest,
+  type TokenizeResponse,
+  TokenizeResponseSchema,
+  Truncate,
+  VectorEncoding,
+} from '../../../proto/gen/serving_pb.js';
+import { ServingError } from '../../errors.ts';
+import type { EncodedText } from '../../tasks/tokenizer.ts';
+import { type ApiDeps, type CallContext, contextOf, measured, unary } from './call.ts';
+import { modelRef, refuseTooMany, timings } from './message.ts';
+import { Undecodable } from './service.ts';
+
+/** Requests of one stream that are computed at the same time; beyond that the stream is not read. */
+const MAX_STREAM_IN_FLIGHT = 256;
+
+/** EmbedService of proto/serving.proto. */
+export function embedService(deps: ApiDeps): UntypedServiceImplementation {
+  return {
+    embed: unary(deps, 'Embed', (request: EmbedRequest, context) => embed(deps, request, context)),
+    tokenize: unary(deps, 'Tokenize', (request: TokenizeRequest, context) =>
+      tokenize(deps, request, context),
+    ),
+    embedStream: (call: ServerDuplexStream<EmbedStreamRequest | Undecodable, EmbedStreamResponse>) =>
+      embedStream(deps, call),
+  };
+}
+
+async function embed(deps: ApiDeps, request: EmbedRequest, context: CallContext): Promise<EmbedResponse> {
+  const started = performance.now();
+  refuseTooMany(request.inputs.length, deps.maxInputsPerCall);
+  const model = deps.registry.resolve(request.model, request.version, 'embed');
+  if (request.expectedSpace !== '' && request.expectedSpace !== model.space) {
+    throw new ServingError(
+      'SPACE_MISMATCH',
+      `${model.owner} makes vectors of space ${model.space}, the request expects ${request.expectedSpace}; vectors of the two must not be mixed.`,
+    );
+  }
+  const truncate = request.truncate === Truncate.ERROR ? 'error' : 'end';
+  const outcome = await model.embed(request.inputs, { ...context, truncate });
+  const asFloats = request.encoding === VectorEncoding.FLOATS;
+  return create(EmbedResponseSchema, {
+    model: modelRef(model),
+    dimension: model.dimension,
+    embeddings: outcome.vectors.map((vector, index) =>
+      toEmbedding(vector, outcome.encoded[index]!, asFloats),
+    ),
+    timings: timings(outcome.timings, started),
+  });
+}
+
+function toEmbedding(vector: Float32Array, encoded: EncodedText, asFloats: boolean): Embedding {
+  const { tokens, truncated } = encoded;
+  const embedding = create(EmbeddingSchema, { tokens, tokensUsed: encoded.row.ids.length, truncated });
+  // Float32Array is little-endian on every platform that ONNX Runtime's Node binding exists for.
+  if (asFloats) embedding.values = Array.from(vector);
+  else embedding.packed = new Uint8Array(vector.buffer as ArrayBuffer, vector.byteOffset, vector.byteLength);
+  return embedding;
+}
+
+async function tokenize(
+  deps: ApiDeps,
+  request: TokenizeRequest,
+  context: CallContext,
+): Promise<TokenizeResponse> {
+  refuseTooMany(request.inputs.length, deps.maxInputsPerCall);
+  const model = deps.registry.resolve(request.model, request.version, 'embed');
+  const ids = await model.tokenize(request.inputs, context.signal);
+  return create(TokenizeResponseSchema, {
+    model: modelRef(model),
+    results: ids.map((textIds) => ({ count: textIds.length, ids: request.withIds ? textIds : [] })),
+    maxTokens: model.maxTokens,
+    specialTokens: model.specialTokens,
+  });
+}
+
+function embedStream(
+  deps: ApiDeps,
+  call: ServerDuplexStream<EmbedStreamRequest | Undecodable, EmbedStreamResponse>,
+): void {
+  const context = contextOf(call);
+  let inFlight = 0;
+  let ended = false;
+  const endWhenDone = () => {
+    if (ended && inFlight === 0) call.end();
+  };
+  call.on('data', (message: EmbedStreamRequest | Undecodable) => {
+    inFlight++;
+    if (inFlight >= MAX_STREAM_IN_FLIGHT) call.pause();
+    answer(deps, message, context).then((response) => {
+      inFlight--;
+      // A client that does not read its answers is not read either, or the answers would pile up here.
+      const flowing = call.write(response);
+      if (!flowing) call.pause();
+      if (!flowing) call.once('drain', () => call.resume());
+      else if (inFlight < MAX_STREAM_IN_FLIGHT) call.resume();
+      endWhenDone();
+    });
+  });
+  call.on('end', () => {
+    ended = true;
+    endWhenDone();
+  });
+  call.on('error', () => undefined);
+}
+
+async function answer(
+  deps: ApiDeps,
+  message: EmbedStreamRequest | Undecodable,
+  context: CallContext,
+): Promise<EmbedStreamResponse> {
+  const correlationId = message instanceof Undecodable ? '' : message.correlationId;
+  try {
+    const response = await measured(deps, 'EmbedStream', async () => {
+      if (message instanceof Undecodable) throw message.error;
+      if (message.request === undefined)
+        throw new ServingError('INVALID_INPUT', 'the stream message holds no request.');
+      return embed(deps, message.request, context);
+    });
+    return create(EmbedStreamResponseSchema, {
+      correlationId,
+      result: { case: 'response', value: response },
+    });
+  } catch (thrown) {
+    const { reason, message: text, row, retryAfterMs } = ServingError.from(thrown);
+    return create(EmbedStreamResponseSchema, {
+      correlationId,
+      result: {
+        case: 'error',
+        value: {
+          reason,
+          message: text,
+          grpcCode: row.grpc,
+          retryable: row.retryable,
+          retryAfterMs: retryAfterMs ?? 0,
+        },
+      },
+    });
+  }
+}

@@ -1,0 +1,38 @@
+import { create } from '@bufbuild/protobuf';
+import {
+  type ModelRef,
+  ModelRefSchema,
+  type Timings as TimingsMessage,
+  TimingsSchema,
+} from '../../../proto/gen/serving_pb.js';
+import { ServingError } from '../../errors.ts';
+import type { Model, Timings } from '../../models/model.ts';
+
+/** Which model answered. */
+export function modelRef(model: Model): ModelRef {
+  return create(ModelRefSchema, {
+    name: model.folder.name,
+    version: model.folder.version,
+    space: model.space,
+  });
+}
+
+/** @param started `performance.now()` at the start of the call */
+export function timings(of: Timings, started: number): TimingsMessage {
+  return create(TimingsSchema, {
+    queueUs: Math.round(of.queueUs),
+    tokenizeUs: Math.round(of.tokenizeUs),
+    computeUs: Math.round(of.computeUs),
+    postUs: Math.round(of.postUs),
+    totalUs: Math.round((performance.now() - started) * 1000),
+  });
+}
+
+/** @throws ServingError BATCH_TOO_LARGE */
+export function refuseTooMany(inputs: number, limit: number): void {
+  if (inputs <= limit) return;
+  throw new ServingError(
+    'BATCH_TOO_LARGE',
+    `the call has ${inputs} inputs, the limit is ${limit}. Send them in several calls, or raise --max-inputs-per-call.`,
+  );
+}

@@ -1,0 +1,58 @@
+import { create } from '@bufbuild/protobuf';
+import type { UntypedServiceImplementation } from '@grpc/grpc-js';
+import {
+  type RerankRequest,
+  type RerankResponse,
+  RerankResponseSchema,
+  RerankResultSchema,
+  ScoreKind,
+  Truncate,
+} from '../../../proto/gen/serving_pb.js';
+import { ServingError } from '../../errors.ts';
+import { type ApiDeps, type CallContext, unary } from './call.ts';
+import { modelRef, refuseTooMany, timings } from './message.ts';
+
+const KINDS = {
+  late_interaction: ScoreKind.LATE_INTERACTION,
+  cross_encoder: ScoreKind.CROSS_ENCODER,
+} as const;
+
+/** RerankService of proto/serving.proto. */
+export function rerankService(deps: ApiDeps): UntypedServiceImplementation {
+  return {
+    rerank: unary(deps, 'Rerank', (request: RerankRequest, context) => rerank(deps, request, context)),
+  };
+}
+
+async function rerank(deps: ApiDeps, request: RerankRequest, context: CallContext): Promise<RerankResponse> {
+  const started = performance.now();
+  refuseTooMany(request.documents.length, deps.maxInputsPerCall);
+  const model = deps.registry.resolve(request.model, request.version, 'rerank');
+  const kind = model.scoreKind;
+  if (request.kind !== ScoreKind.UNSPECIFIED && kind !== undefined && request.kind !== KINDS[kind]) {
+    throw new ServingError(
+      'TASK_NOT_SUPPORTED',
+      `${model.owner} scores by ${kind}, not by ${ScoreKind[request.kind]}.`,
+    );
+  }
+  const truncate = request.truncate === Truncate.ERROR ? 'error' : 'end';
+  const outcome = await model.rerank(request.query, request.documents, { ...context, truncate });
+  const ranked = outcome.results
+    .map(({ score, rawScore, encoded }, index) =>
+      create(RerankResultSchema, {
+        index,
+        score,
+        rawScore,
+        tokens: encoded.tokens,
+        truncated: encoded.truncated,
+      }),
+    )
+    // Equal scores keep the order of the request, so that an answer can be reproduced.
+    .sort((a, b) => b.rawScore - a.rawScore || a.index - b.index);
+  return create(RerankResponseSchema, {
+    model: modelRef(model),
+    kind: KINDS[outcome.kind],
+    results: request.topN > 0 ? ranked.slice(0, request.topN) : ranked,
+    timings: timings(outcome.timings, started),
+  });
+}

@@ -1,0 +1,72 @@
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
+import { EmbedService, ModelService, RerankService } from '../../../proto/gen/serving_pb.js';
+import { ServingError } from '../../errors.ts';
+import type { ApiDeps } from './call.ts';
+import { embedService } from './embed.ts';
+import { modelService } from './models.ts';
+import { reflection } from './reflection.ts';
+import { rerankService } from './rerank.ts';
+import { toServiceDefinition } from './service.ts';
+
+export interface GrpcOptions {
+  host: string;
+  port: number;
+  maxMessageBytes: number;
+  serverVersion: string;
+}
+
+export interface GrpcApi {
+  port: number;
+  /** Tells health checks and their watchers. */
+  setServing(serving: boolean): void;
+  /** Takes no new calls and finishes the running ones. */
+  close(): Promise<void>;
+  destroy(): void;
+}
+
+const SERVICES = [EmbedService, RerankService, ModelService];
+
+/** Listens for gRPC: the serving services, health (Check and Watch) and reflection. */
+export async function listenGrpc(deps: ApiDeps, options: GrpcOptions): Promise<GrpcApi> {
+  const server = new Server({
+    'grpc.max_receive_message_length': options.maxMessageBytes,
+    'grpc.max_send_message_length': -1,
+    'grpc.max_concurrent_streams': 1024,
+  });
+  server.addService(toServiceDefinition(EmbedService), embedService(deps));
+  server.addService(toServiceDefinition(RerankService), rerankService(deps));
+  server.addService(toServiceDefinition(ModelService), modelService(deps, options.serverVersion));
+  const health = new HealthImplementation();
+  health.addToServer(server);
+  reflection(SERVICES).addToServer(server);
+  const setServing = (serving: boolean) => {
+    for (const name of ['', ...SERVICES.map((service) => service.typeName)]) {
+      health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+    }
+  };
+  setServing(false);
+  const port = await bind(server, options);
+  return {
+    port,
+    setServing,
+    close: () => new Promise((resolve) => server.tryShutdown(() => resolve())),
+    destroy: () => server.forceShutdown(),
+  };
+}
+
+function bind(server: Server, { host, port }: GrpcOptions): Promise<number> {
+  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, ServerCredentials.createInsecure(), (error, bound) => {
+      if (error === null) resolve(bound);
+      else
+        reject(
+          new ServingError(
+            'INTERNAL',
+            `gRPC can't listen on ${address}: ${error.message}. Is the port taken? Choose another with --grpc-port.`,
+          ),
+        );
+    });
+  });
+}
