@@ -1,0 +1,35 @@
+import type { ServiceError } from '@grpc/grpc-js';
+import { status } from '@grpc/grpc-js';
+import type { Reason } from '../errors.ts';
+import { RagError } from '../errors.ts';
+
+/** What a status of the model server is to the orchestrator; the rest is MODEL_SERVER_REFUSED. */
+const reasons: Partial<Record<status, Reason>> = {
+  [status.UNAVAILABLE]: 'MODEL_SERVER_UNAVAILABLE',
+  [status.RESOURCE_EXHAUSTED]: 'QUEUE_FULL',
+  [status.DEADLINE_EXCEEDED]: 'DEADLINE_EXCEEDED',
+  [status.CANCELLED]: 'CANCELLED',
+};
+
+/** A failed gRPC call as a RagError that names the server and says what to do. */
+export function fromGrpcError(error: ServiceError, at: { address: string; timeoutMs: number }): RagError {
+  const reason = reasons[error.code] ?? 'MODEL_SERVER_REFUSED';
+  const details = { address: at.address, grpcCode: status[error.code] ?? String(error.code) };
+  return new RagError(reason, message(reason, error, at), { details, cause: error });
+}
+
+function message(reason: Reason, error: ServiceError, at: { address: string; timeoutMs: number }): string {
+  const said = error.details.replace(/[.\s]+$/, '') || status[error.code] || `status ${error.code}`;
+  switch (reason) {
+    case 'MODEL_SERVER_UNAVAILABLE':
+      return `The model server at ${at.address} is not available: ${said}. If it is not running, start it with \`nereid serve\`, or name another one with --server-address.`;
+    case 'QUEUE_FULL':
+      return `The model server at ${at.address} has no room for more: ${said}. Try again in a moment.`;
+    case 'DEADLINE_EXCEEDED':
+      return `The model server at ${at.address} did not answer within ${at.timeoutMs} ms: ${said}.`;
+    case 'CANCELLED':
+      return `The call to the model server at ${at.address} was cancelled: ${said}.`;
+    default:
+      return `The model server at ${at.address} refused (${status[error.code] ?? error.code}): ${said}.`;
+  }
+}
