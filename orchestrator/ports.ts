@@ -224,6 +224,8 @@ export interface ChatMessage {
 }
 
 export interface LlmUsage {
+  /** The answer was cut because it reached `maxTokens`. */
+  truncated?: boolean | undefined;
   promptTokens?: number | undefined;
   completionTokens?: number | undefined;
 }

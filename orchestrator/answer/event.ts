@@ -86,6 +86,8 @@ export interface AnswerResponse {
   found: boolean;
   /** Numbers that the chat model cited although no such source was sent; they were taken out of the answer. */
   removed_citations: number[];
+  /** True when the chat model reached its token limit before it had finished. */
+  truncated: boolean;
   degraded: AnswerDegradation[];
   usage?: { prompt_tokens?: number | undefined; completion_tokens?: number | undefined } | undefined;
   timings: AnswerTimings;
