@@ -47,6 +47,7 @@ export class Scheduler {
   #pumpDeferred = false;
   #cancelDelay: (() => void) | undefined;
   #closed: ServingError | undefined;
+  #destroyed = false;
   #onIdle: (() => void)[] = [];
   /** Running average, for retry-after. */
   #tokensPerUs = 0;
@@ -90,9 +91,10 @@ export class Scheduler {
     await new Promise<void>((resolve) => this.#onIdle.push(resolve));
   }
 
-  /** Refuses new inputs and fails what waits and runs. */
+  /** Refuses new inputs, fails what waits, and fails what runs once its instance has been ended. */
   destroy(reason: ServingError): void {
     this.#closed = reason;
+    this.#destroyed = true;
     this.#failWaiting(reason);
   }
 
@@ -185,7 +187,9 @@ export class Scheduler {
       observer?.batchDone({ rows: items.length, tokens, paddedTokens, computeUs: result.computeUs });
       this.#deliver(items, result, startedUs);
     } catch (thrown) {
-      this.#fail(items, ServingError.from(thrown));
+      // After destroy the workers die because they were told to; the caller should hear why.
+      const error = this.#destroyed && this.#closed !== undefined ? this.#closed : ServingError.from(thrown);
+      this.#fail(items, error);
     } finally {
       this.#running--;
       this.#pump();

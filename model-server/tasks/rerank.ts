@@ -4,16 +4,25 @@ import type { EncodedText, TextTokenizer } from './tokenizer.ts';
 /** How a score was made; scores of two kinds must not be compared. */
 export type ScoreKind = 'late_interaction' | 'cross_encoder';
 
-/** Query and documents as pairs for a cross-encoder. @throws ServingError INPUT_TOO_LONG as `prepareTexts` */
+/**
+ * Query and documents as pairs for a cross-encoder. An empty document leaves the query alone, as in the reference
+ * (transformers takes an empty second text for none).
+ * @throws ServingError INPUT_TOO_LONG as `prepareTexts`
+ */
 export async function preparePairs(
   tokenizer: TextTokenizer,
   texts: { query: string; documents: readonly string[] },
   options: PrepareOptions,
 ): Promise<EncodedText[]> {
   const [query, ...documents] = await tokenizer.idsOf([texts.query, ...texts.documents], options.signal);
-  return documents.map((document, index) =>
-    checkLength(tokenizer.wrapPair(query!, document, options.maxTokens), index, options),
-  );
+  return documents.map((document, index) => {
+    const isEmpty = texts.documents[index] === '';
+    const { maxTokens } = options;
+    const encoded = isEmpty
+      ? tokenizer.wrap(query!, maxTokens)
+      : tokenizer.wrapPair(query!, document, maxTokens);
+    return checkLength(encoded, index, options);
+  });
 }
 
 /** The states of the query's own tokens, without those of the special tokens around them. [tokens, dimension] */

@@ -91,26 +91,31 @@ function embedStream(
   const context = contextOf(call);
   let inFlight = 0;
   let ended = false;
-  const endWhenDone = () => {
+  let draining = false;
+  // A client that does not read its answers is not read either, or the answers would pile up here.
+  const flow = () => {
+    if (draining || inFlight >= MAX_STREAM_IN_FLIGHT) call.pause();
+    else call.resume();
     if (ended && inFlight === 0) call.end();
   };
+  call.on('drain', () => {
+    draining = false;
+    flow();
+  });
   call.on('data', (message: EmbedStreamRequest | Undecodable) => {
     inFlight++;
-    if (inFlight >= MAX_STREAM_IN_FLIGHT) call.pause();
+    flow();
     answer(deps, message, context).then((response) => {
       inFlight--;
-      // A client that does not read its answers is not read either, or the answers would pile up here.
-      const flowing = call.write(response);
-      if (!flowing) call.pause();
-      if (!flowing) call.once('drain', () => call.resume());
-      else if (inFlight < MAX_STREAM_IN_FLIGHT) call.resume();
-      endWhenDone();
+      draining = !call.write(response);
+      flow();
     });
   });
   call.on('end', () => {
     ended = true;
-    endWhenDone();
+    flow();
   });
+  // The reason is in the context's signal; without a listener the error would end the process.
   call.on('error', () => undefined);
 }
 

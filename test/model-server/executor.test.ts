@@ -1,0 +1,137 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { ServingError } from '../../model-server/errors.ts';
+import { Pool, type PoolOptions } from '../../model-server/executor/pool.ts';
+import { assemble } from '../../model-server/scheduler/assemble.ts';
+
+const worker = new URL('../fixtures/workers/scripted.ts', import.meta.url);
+const batch = (...ids: number[]) =>
+  assemble(ids.map((id) => ({ row: { ids: Int32Array.of(id) }, reduction: { kind: 'pooled' } })));
+
+const pools: Pool[] = [];
+/** Respawns wait until the test lets them. */
+const respawns: { delayMs: number; go: () => void }[] = [];
+
+function makePool(options: Partial<PoolOptions> = {}): Pool {
+  const pool = new Pool({
+    owner: 'model m version 1',
+    modelFile: 'any',
+    intraOpThreads: 1,
+    pooling: 'mean',
+    normalize: true,
+    instances: 1,
+    maxRespawns: 2,
+    worker,
+    after(delayMs, go) {
+      respawns.push({ delayMs, go });
+      return () => undefined;
+    },
+    ...options,
+  });
+  pools.push(pool);
+  return pool;
+}
+
+const runOn = (pool: Pool, id: number) => pool.take()!.run(batch(id));
+const freed = (pool: Pool) => vi.waitFor(() => expect(pool.free).toBeGreaterThan(0));
+
+afterEach(async () => {
+  await Promise.all(pools.splice(0).map((pool) => pool.destroy()));
+  respawns.length = 0;
+});
+
+describe('a pool of worker threads', () => {
+  it('runs batches and is free again afterwards', async () => {
+    const pool = makePool();
+    await pool.open();
+    const result = await pool.take()!.run(batch(5, 6, 7));
+    expect(result.outputs.map((output) => output[0])).toEqual([5, 6, 7]);
+    expect(pool.free).toBe(1);
+  });
+
+  it('is busy from the moment a batch is given', async () => {
+    const pool = makePool({ instances: 2 });
+    await pool.open();
+    const first = runOn(pool, 5);
+    expect(pool.free).toBe(1);
+    const second = runOn(pool, 6);
+    expect(pool.take()).toBeUndefined();
+    await Promise.all([first, second]);
+    expect(pool.free).toBe(2);
+  });
+
+  it('a refused batch is BATCH_FAILED and leaves the instance alive', async () => {
+    const pool = makePool();
+    await pool.open();
+    await expect(runOn(pool, 13)).rejects.toMatchObject({
+      reason: 'BATCH_FAILED',
+      message: expect.stringContaining('refused'),
+    });
+    expect((await runOn(pool, 5)).outputs[0]![0]).toBe(5);
+  });
+
+  it('a dead worker fails its batch as retryable, is started again, and tells the scheduler', async () => {
+    const pool = makePool();
+    await pool.open();
+    const changed = vi.fn();
+    pool.onChange(changed);
+    const error = await runOn(pool, 666).catch((thrown: ServingError) => thrown);
+    expect(error).toBeInstanceOf(ServingError);
+    expect(error).toMatchObject({ reason: 'EXECUTOR_CRASHED' });
+    expect((error as ServingError).row.retryable).toBe(true);
+    expect(pool.free).toBe(0);
+    respawns.shift()!.go();
+    await freed(pool);
+    expect(changed).toHaveBeenCalled();
+    expect((await runOn(pool, 5)).outputs[0]![0]).toBe(5);
+  });
+
+  it('waits longer before each respawn, and gives up after the limit', async () => {
+    const crashes: (number | undefined)[] = [];
+    const pool = makePool({ onCrash: ({ respawnInMs }) => crashes.push(respawnInMs) });
+    await pool.open();
+    const changed = vi.fn();
+    pool.onChange(changed);
+    for (const delayMs of [100, 200]) {
+      await expect(runOn(pool, 666)).rejects.toThrow();
+      const respawn = respawns.shift()!;
+      expect(respawn.delayMs).toBe(delayMs);
+      respawn.go();
+      await freed(pool);
+    }
+    changed.mockClear();
+    await expect(runOn(pool, 666)).rejects.toThrow();
+    expect(crashes).toEqual([100, 200, undefined]);
+    expect(pool.failure).toMatchObject({ reason: 'BACKEND_UNAVAILABLE' });
+    expect(changed).toHaveBeenCalled();
+    expect(pool.take()).toBeUndefined();
+  });
+
+  it('close ends the threads, destroy ends even one that hangs; both can be called twice', async () => {
+    const pool = makePool({ instances: 2 });
+    await pool.open();
+    const hanging = runOn(pool, 777);
+    const outcome = expect(hanging).rejects.toMatchObject({ reason: 'EXECUTOR_CRASHED' });
+    await pool.destroy();
+    await outcome;
+    await pool.destroy();
+    expect(pool.states.map((state) => state.state)).toEqual(['closed', 'closed']);
+    const other = makePool();
+    await other.open();
+    await Promise.all([other.close(), other.close()]);
+    expect(other.states[0]!.state).toBe('closed');
+    expect(respawns).toHaveLength(0);
+  });
+
+  it.each(['fails-to-load', 'dies-on-load'])('a model that %s is MODEL_LOAD_FAILED', async (modelFile) => {
+    const pool = makePool({ modelFile, instances: 2 });
+    await expect(pool.open()).rejects.toMatchObject({ reason: 'MODEL_LOAD_FAILED' });
+  });
+
+  it('a real ONNX file that is none is MODEL_LOAD_FAILED naming the file', async () => {
+    const pool = makePool({ modelFile: new URL(import.meta.url).pathname, worker: undefined });
+    await expect(pool.open()).rejects.toMatchObject({
+      reason: 'MODEL_LOAD_FAILED',
+      message: expect.stringContaining('executor.test.ts'),
+    });
+  });
+});

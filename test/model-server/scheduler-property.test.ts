@@ -1,0 +1,95 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { ServingError } from '../../model-server/errors.ts';
+import type { GatedPool } from './gated-pool.ts';
+import { input, settle, setUp } from './scheduler-setup.ts';
+
+describe('under any sequence of events', () => {
+  const event = fc.oneof(
+    {
+      weight: 5,
+      arbitrary: fc.record({
+        do: fc.constant('submit' as const),
+        length: fc.integer({ min: 1, max: 12 }),
+        inputs: fc.integer({ min: 1, max: 3 }),
+      }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        do: fc.constantFrom('succeed' as const, 'poison' as const, 'crash' as const),
+        which: fc.nat(),
+      }),
+    },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('abort' as const), which: fc.nat() }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constant('advance' as const), byUs: fc.integer({ min: 0, max: 3000 }) }),
+    },
+  );
+
+  it('settles every admitted input exactly once, and with its own result', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(event, { maxLength: 60 }),
+        fc.integer({ min: 1, max: 3 }),
+        async (events, instances) => {
+          const { clock, pool, scheduler } = setUp(instances);
+          const controllers: AbortController[] = [];
+          const settled: number[] = [];
+          let nextId = 1;
+          const watch = (promise: Promise<{ output: Float32Array }>, id: number, length: number) =>
+            promise.then(
+              (result) => {
+                settled.push(id);
+                expect(Array.from(result.output)).toEqual([id, id * length]);
+              },
+              (error) => {
+                settled.push(id);
+                expect(error).toBeInstanceOf(ServingError);
+              },
+            );
+          const watched: Promise<void>[] = [];
+          for (const next of events) {
+            if (next.do === 'submit') {
+              const controller = new AbortController();
+              const ids = Array.from({ length: next.inputs }, () => nextId++);
+              const inputs = ids.map((id) => input(...Array.from({ length: next.length }, () => id)));
+              try {
+                const promises = scheduler.submit(inputs, {
+                  signal: controller.signal,
+                  deadlineUs: clock.nowUs() + 5000,
+                });
+                controllers.push(controller);
+                for (const [index, promise] of promises.entries())
+                  watched.push(watch(promise, ids[index]!, next.length));
+              } catch (error) {
+                expect(error).toMatchObject({ reason: 'QUEUE_FULL' });
+              }
+            } else if (next.do === 'advance') clock.advance(next.byUs);
+            else if (next.do === 'abort') controllers[next.which % Math.max(1, controllers.length)]?.abort();
+            else end(pool, next.do, next.which);
+            clock.tick();
+            await settle();
+          }
+          while (pool.held.length > 0) {
+            pool.held[0]!.succeed();
+            await settle();
+          }
+          await Promise.all(watched);
+          expect(new Set(settled).size).toBe(settled.length);
+          expect(settled).toHaveLength(watched.length);
+          expect(scheduler.queuedItems).toBe(0);
+          expect(scheduler.queuedTokens).toBe(0);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+});
+
+function end(pool: GatedPool, how: 'succeed' | 'poison' | 'crash', which: number): void {
+  const held = pool.held[which % Math.max(1, pool.held.length)];
+  if (how === 'succeed') held?.succeed();
+  else held?.fail(new ServingError(how === 'poison' ? 'BATCH_FAILED' : 'EXECUTOR_CRASHED', how));
+}

@@ -1,0 +1,30 @@
+import { Scheduler, type SchedulerOptions } from '../../model-server/scheduler/scheduler.ts';
+import { GatedPool } from './gated-pool.ts';
+import { ManualClock } from './manual-clock.ts';
+
+const POOLED = { kind: 'pooled' } as const;
+export const input = (...ids: number[]) => ({ row: { ids: Int32Array.from(ids) }, reduction: POOLED });
+
+export function setUp(instances = 1, override: Partial<SchedulerOptions> = {}) {
+  const clock = new ManualClock();
+  const pool = new GatedPool(instances);
+  const scheduler = new Scheduler(pool, {
+    owner: 'model m version 1',
+    batch: { maxItems: 4, maxTokens: 100, maxPaddingShare: 0.1 },
+    queue: { maxItems: 8, maxTokens: 1000 },
+    queueDelayUs: 0,
+    clock,
+    ...override,
+  });
+  const submit = (id: number, options = {}) => {
+    const promise = scheduler.submit([input(id, id)], options)[0]!;
+    promise.catch(() => undefined);
+    return promise;
+  };
+  return { clock, pool, scheduler, submit };
+}
+
+/** Lets promise reactions run; nothing here waits for time. */
+export const settle = async () => {
+  for (let i = 0; i < 20; i++) await Promise.resolve();
+};
