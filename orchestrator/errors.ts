@@ -1,6 +1,8 @@
 /** How an error of each reason is told to the outside. A reason without a row does not compile. */
 const table = {
   INVALID_INPUT: { http: 400, retryable: false, level: 'info' },
+  FORBIDDEN: { http: 403, retryable: false, level: 'warn' },
+  METHOD_NOT_ALLOWED: { http: 405, retryable: false, level: 'info' },
   UNSUPPORTED_MEDIA_TYPE: { http: 415, retryable: false, level: 'info' },
   DOCUMENT_UNREADABLE: { http: 422, retryable: false, level: 'info' },
   DOCUMENT_ENCRYPTED: { http: 422, retryable: false, level: 'info' },
