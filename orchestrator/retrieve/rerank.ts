@@ -17,7 +17,13 @@ export interface Reranking<Source extends string> {
   degraded: Degradation[];
 }
 
-/** How much the reranker weighs against the first ranking. */
+/**
+ * How much the reranker weighs against the first ranking, both stretched onto [0, 1] over the candidates.
+ * Measured on Cranfield (chunks of 200 tokens, titles embedded, MiniLM int8, MaxSim over the top 50), nDCG@10:
+ * hybrid alone 0.558; with a share of 0.3, 0.4, 0.5, 0.6, 0.7: 0.563, 0.563, 0.563, 0.564, 0.563; MaxSim alone 0.543.
+ * z-scores (0.562 to 0.564) and fusing ranks (0.557 to 0.563) do no better, and a depth of 100 changes nothing. The
+ * plateau is flat in both halves of the queries, so the middle is taken.
+ */
 const rerankShare = 0.5;
 
 /**
