@@ -1,0 +1,44 @@
+import { spawn } from 'node:child_process';
+
+/**
+ * Without these glibc keeps much of an unloaded model's memory for ever. It reads them once, when a process starts,
+ * so they must be in the environment before that.
+ */
+export const mallocVariables: Readonly<Record<string, string>> = {
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+  MALLOC_MMAP_THRESHOLD_: '131072',
+};
+
+/** The variables that are not set; none where the allocator is not glibc's. */
+export function missingMalloc(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): Record<string, string> {
+  if (platform !== 'linux') return {};
+  return Object.fromEntries(Object.entries(mallocVariables).filter(([name]) => env[name] === undefined));
+}
+
+/**
+ * Starts this very command again with the allocator's variables when some are missing: in place where the system
+ * can do that (`execve`, the process id stays), else as a child that gets every signal.
+ * Returns only when nothing had to be done.
+ */
+export async function relaunchWithMalloc(): Promise<void> {
+  const missing = missingMalloc(process.env, process.platform);
+  if (Object.keys(missing).length === 0) return;
+  const env = { ...process.env, ...missing };
+  const args = [...process.execArgv, ...process.argv.slice(1)];
+  if (typeof process.execve === 'function')
+    process.execve(process.execPath, [process.execPath, ...args], env);
+  process.exit(await runChild(args, env));
+}
+
+/** @returns the exit code to pass on */
+function runChild(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const child = spawn(process.execPath, args, { env, stdio: 'inherit' });
+  // From a terminal the child gets Ctrl-C by itself; a second copy would count as the second Ctrl-C.
+  process.on('SIGINT', () => undefined);
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code, signal) => resolve(code ?? (signal === 'SIGINT' ? 130 : 1)));
+  });
+}
