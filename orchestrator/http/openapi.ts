@@ -102,7 +102,7 @@ class Components {
     const { $schema: _, $defs = {}, ...own } = z.toJSONSchema(schema, { io });
     for (const [id, definition] of Object.entries($defs)) this.#keep(id, definition as Json);
     const id = schema.meta()?.id;
-    if (id === undefined) return relink(own) as Json;
+    if (id === undefined || own.$ref !== undefined) return relink(own) as Json;
     this.#keep(id, own);
     return { $ref: `#/components/schemas/${id}` };
   }

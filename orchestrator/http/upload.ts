@@ -133,31 +133,39 @@ class Intake {
   #store({ originalname, mimetype, stream }: Express.Multer.File): Promise<ReceivedFile> {
     const { staging, limits } = this.#options;
     const name = cleanName(originalname);
+    const options = { maxBytes: limits.maxUploadBytes, signal: this.#stop.signal };
     const write = async (): Promise<ReceivedFile> => {
       if (this.#files.length >= limits.maxUploadFiles) throw tooManyFiles(limits);
-      const options = { maxBytes: limits.maxUploadBytes, signal: this.#stop.signal };
-      return { name, mediaType: mimetype, staged: await staging.write(stream, options) };
+      const staged = await staging.write(stream, options).catch((error) => {
+        throw this.#inWords(error, name);
+      });
+      return { name, mediaType: mimetype, staged };
     };
-    const received = write().catch((error) => {
-      // Its stream fails when multer's parser does; then the fault is the body's, not the disk's.
-      const cause = stream.errored ? brokenMultipart(stream.errored) : error;
-      const told = isTooLarge(cause) ? fileTooLarge(name, limits) : cause;
-      this.#fail(told);
-      throw told;
-    });
+    const received = write();
+    received.catch((error) => this.#fail(error));
     this.#files.push(received);
     return received;
+  }
+
+  #inWords(thrown: unknown, name: string): unknown {
+    const { signal, limits } = this.#options;
+    if (signal.aborted) return signal.reason;
+    const error = RagError.from(thrown);
+    if (error.reason === 'TOO_LARGE') return fileTooLarge(name, limits);
+    // Staging knows what its disk says; anything else was said by the stream that multer's parser fills.
+    return error.reason === 'INTERNAL' ? brokenMultipart(error.cause ?? error) : error;
   }
 }
 
 /** Some clients send a path, and control characters would garble lists and logs. */
 function cleanName(given: string): string {
   const name = given.split(/[/\\]/).at(-1) ?? '';
-  return name.replace(/\p{Cc}/gu, '').slice(0, 255) || 'unnamed';
-}
-
-function isTooLarge(error: unknown): boolean {
-  return error instanceof RagError && error.reason === 'TOO_LARGE';
+  return (
+    name
+      .replace(/\p{Cc}/gu, '')
+      .slice(0, 255)
+      .toWellFormed() || 'unnamed'
+  );
 }
 
 function fileTooLarge(name: string, limits: UploadLimits): RagError {

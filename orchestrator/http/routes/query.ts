@@ -2,6 +2,7 @@ import type { Request, Response } from 'express';
 import { z } from 'zod';
 import type { AnswerEvent } from '../../answer/answer.ts';
 import { RagError } from '../../errors.ts';
+import type { SearchTimings } from '../../retrieve/search.ts';
 import { maxQueryLength, maxTopK } from '../../retrieve/search.ts';
 import type { AppDeps } from '../app-deps.ts';
 import { collectionName } from '../fields.ts';
@@ -63,6 +64,9 @@ const answerFields = {
     .boolean()
     .meta({ description: 'false when nothing relevant enough was found; the answer says so' }),
   removed_citations: z.array(z.int()).meta({ description: 'numbers of no source, taken out of the answer' }),
+  truncated: z
+    .boolean()
+    .meta({ description: 'whether the chat model reached its token limit before the end' }),
   degraded: z.array(degradation),
   usage: z
     .strictObject({ prompt_tokens: z.int().optional(), completion_tokens: z.int().optional() })
@@ -140,7 +144,9 @@ export function queryRoutes(deps: AppDeps): Route[] {
         }
         const answer = await deps.answerOnce(wanted, { signal });
         measure(deps, answer);
-        return { status: 200, body: queryResponse.parse(answer) };
+        // Answers carry the timings of whatever retrieval they were given; here it is our search.
+        const timings = { ...answer.timings, search: answer.timings.search as SearchTimings };
+        return { status: 200, body: { ...answer, timings } };
       },
     }),
   ];
@@ -162,7 +168,7 @@ async function streamAnswer(
     try {
       for (let next = first; !next.done; next = await events.next()) {
         if (next.value.type === 'done') measure(deps, next.value);
-        await sink.send(next.value.type, queryEvent.parse(next.value));
+        await sink.send(next.value.type, next.value);
       }
     } catch (thrown) {
       const { reason, message, retryable } = RagError.from(thrown);
