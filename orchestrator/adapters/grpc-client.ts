@@ -47,7 +47,10 @@ export class GrpcClient {
   readonly #connections: Connection[] = [];
   readonly #maxConnections: number;
   readonly #pool: Pool<Seat>;
+  readonly #maxCalls: number;
   readonly #stop = new AbortController();
+  /** Calls that run or wait for a place. */
+  #calls = 0;
   #closing: Promise<void> | undefined;
 
   constructor(options: GrpcClientOptions) {
@@ -65,6 +68,8 @@ export class GrpcClient {
       'grpc.keepalive_time_ms': 30_000,
       'grpc.keepalive_timeout_ms': 10_000,
     };
+    const places = options.connections * (options.callsPerConnection ?? 32);
+    this.#maxCalls = places + (options.maxWaitingCalls ?? 1_000);
     this.#pool = createPool<Seat>(
       {
         create: async () => this.#openSeat(),
@@ -72,8 +77,7 @@ export class GrpcClient {
         validate: async (seat) => isUsable(seat.connection),
       },
       {
-        max: options.connections * (options.callsPerConnection ?? 32),
-        maxWaitingClients: options.maxWaitingCalls ?? 1_000,
+        max: places,
         testOnBorrow: true,
         acquireTimeoutMillis: this.#timeoutMs,
       },
@@ -92,14 +96,20 @@ export class GrpcClient {
   ): Promise<MessageShape<O>> {
     const signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
     const deadline = Date.now() + this.#timeoutMs;
-    const seat = await this.#borrow(signal);
+    if (this.#calls >= this.#maxCalls) throw this.#queueFull();
+    this.#calls += 1;
     try {
-      return await this.#send(seat.connection.client, method, create(method.input, request), {
-        signal,
-        deadline,
-      });
+      const seat = await this.#borrow(signal);
+      try {
+        return await this.#send(seat.connection.client, method, create(method.input, request), {
+          signal,
+          deadline,
+        });
+      } finally {
+        await this.#pool.release(seat);
+      }
     } finally {
-      await this.#pool.release(seat);
+      this.#calls -= 1;
     }
   }
 
@@ -129,20 +139,20 @@ export class GrpcClient {
         (seat) => this.#pool.release(seat),
         () => undefined,
       );
-      throw error instanceof RagError ? error : this.#noSeat(error);
+      throw error instanceof RagError ? error : this.#noPlace(error);
     } finally {
       signal.removeEventListener('abort', onAbort);
     }
   }
 
-  #noSeat(error: unknown): RagError {
-    const { pending, max } = this.#pool;
-    if (error instanceof Error && error.name === 'TimeoutError') {
-      const message = `No place for a call to the model server at ${this.address} came free within ${this.#timeoutMs} ms: all ${max} were busy.`;
-      return new RagError('DEADLINE_EXCEEDED', message, { cause: error });
-    }
-    const message = `${max} calls to the model server at ${this.address} are running and ${pending} are waiting, which is the limit. Try again in a moment.`;
-    return new RagError('QUEUE_FULL', message, { cause: error });
+  #noPlace(error: unknown): RagError {
+    const message = `No place for a call to the model server at ${this.address} came free within ${this.#timeoutMs} ms: all ${this.#pool.max} were busy.`;
+    return new RagError('DEADLINE_EXCEEDED', message, { cause: error });
+  }
+
+  #queueFull(): RagError {
+    const message = `${this.#calls} calls to the model server at ${this.address} run or wait already, which is the limit. Try again in a moment.`;
+    return new RagError('QUEUE_FULL', message);
   }
 
   #send<I extends DescMessage, O extends DescMessage>(

@@ -8,7 +8,8 @@ const reasons: Partial<Record<status, Reason>> = {
   [status.UNAVAILABLE]: 'MODEL_SERVER_UNAVAILABLE',
   [status.RESOURCE_EXHAUSTED]: 'QUEUE_FULL',
   [status.DEADLINE_EXCEEDED]: 'DEADLINE_EXCEEDED',
-  [status.CANCELLED]: 'CANCELLED',
+  // The caller's own cancel never comes this far: it was the server that let go of the call.
+  [status.CANCELLED]: 'MODEL_SERVER_UNAVAILABLE',
 };
 
 /** A failed gRPC call as a RagError that names the server and says what to do. */
@@ -27,8 +28,6 @@ function message(reason: Reason, error: ServiceError, at: { address: string; tim
       return `The model server at ${at.address} has no room for more: ${said}. Try again in a moment.`;
     case 'DEADLINE_EXCEEDED':
       return `The model server at ${at.address} did not answer within ${at.timeoutMs} ms: ${said}.`;
-    case 'CANCELLED':
-      return `The call to the model server at ${at.address} was cancelled: ${said}.`;
     default:
       return `The model server at ${at.address} refused (${status[error.code] ?? error.code}): ${said}.`;
   }
