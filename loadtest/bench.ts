@@ -82,15 +82,45 @@ const server = await startServer();
 const client = new BenchClient(server.grpcAddress);
 const texts = makeTexts(2048, Number(values.tokens));
 const limit = await openLimit(await client.tokenize(texts));
+const ownCpuUs = () => {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+};
+/** CPU microseconds per text: what the ratio comes from, and steadier than time on a machine that others use too. */
+async function withCpu<T>(
+  run: () => Promise<T>,
+  textsIn: (result: T) => number,
+): Promise<{ result: T; server: number; own: number }> {
+  const [serverBefore, ownBefore] = [await server.cpuUs(), ownCpuUs()];
+  const result = await run();
+  const texts = textsIn(result);
+  return {
+    result,
+    server: ((await server.cpuUs()) - serverBefore) / texts,
+    own: (ownCpuUs() - ownBefore) / texts,
+  };
+}
+const seconds = durationMs / 1000;
+const loopTexts = (loop: LoopResult) => loop.textsPerSecond * seconds;
+const cpu: { limit: number; unary: number; unaryClient: number; stream: number; streamClient: number }[] = [];
 const results: { limit: number; unary: LoopResult; stream: LoopResult }[] = [];
 try {
   await client.unary({ texts, concurrency, durationMs: 1000 });
   for (let round = 0; round < rounds; round++) {
-    const result = {
-      limit: await limit.run(),
-      unary: await client.unary({ texts, concurrency, durationMs }),
-      stream: await client.stream({ texts, concurrency, durationMs }),
-    };
+    const direct = await withCpu(
+      () => limit.run(),
+      (rate) => rate * seconds,
+    );
+    const unaryRun = await withCpu(() => client.unary({ texts, concurrency, durationMs }), loopTexts);
+    const streamRun = await withCpu(() => client.stream({ texts, concurrency, durationMs }), loopTexts);
+    const result = { limit: direct.result, unary: unaryRun.result, stream: streamRun.result };
+    cpu.push({
+      limit: direct.own,
+      unary: unaryRun.server,
+      unaryClient: unaryRun.own,
+      stream: streamRun.server,
+      streamClient: streamRun.own,
+    });
     results.push(result);
     const [unary, stream] = [result.unary, result.stream].map(({ textsPerSecond }) => textsPerSecond);
     const row = [result.limit, unary!, stream!].map((rate) => rate.toFixed(0));
@@ -115,6 +145,10 @@ if (values.json) console.log(JSON.stringify({ concurrency, direct, summary }));
 else {
   console.log(
     `\ndirect: ${direct} texts/s with ideal batches in ${availableParallelism()} worker threads (the limit)`,
+  );
+  const us = (key: keyof (typeof cpu)[number]) => median(cpu.map((round) => round[key])).toFixed(0);
+  console.log(
+    `CPU per text: direct ${us('limit')} us; unary ${us('unary')} us in the server, ${us('unaryClient')} us in the client; stream ${us('stream')} us and ${us('streamClient')} us`,
   );
   for (const { kind, textsPerSecond, ratio, p50Ms, p99Ms, clientCores } of summary) {
     console.log(

@@ -5,8 +5,15 @@ import { run } from '../model-server/main.ts';
 
 const file = fileURLToPath(import.meta.url);
 
+export interface BenchServer {
+  grpcAddress: string;
+  /** CPU that the server has used so far, in microseconds. */
+  cpuUs(): Promise<number>;
+  stop(): Promise<void>;
+}
+
 /** Starts a model server with the shipped repository on free ports in a process of its own. */
-export async function startServer(): Promise<{ grpcAddress: string; stop: () => Promise<void> }> {
+export async function startServer(): Promise<BenchServer> {
   const env = {
     ...process.env,
     MALLOC_ARENA_MAX: '2',
@@ -22,6 +29,11 @@ export async function startServer(): Promise<{ grpcAddress: string; stop: () => 
   });
   return {
     grpcAddress: `127.0.0.1:${grpcPort}`,
+    cpuUs: () =>
+      new Promise((resolve) => {
+        child.once('message', (message) => resolve((message as { cpuUs: number }).cpuUs));
+        child.send('cpu');
+      }),
     stop: () =>
       new Promise((resolve) => {
         child.removeAllListeners('exit');
@@ -36,5 +48,9 @@ if (process.argv[1] === file && process.argv[2] === 'child') {
   const free = { grpcPort: 0, httpPort: 0, metricsPort: 0, logLevel: 'warn' };
   const server = await run(serverConfigSchema.parse({ ...free, modelRepository }));
   process.send!({ grpcPort: server.grpcPort });
+  process.on('message', () => {
+    const { user, system } = process.cpuUsage();
+    process.send!({ cpuUs: user + system });
+  });
   process.once('disconnect', () => void server.close());
 }
