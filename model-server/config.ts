@@ -29,7 +29,7 @@ export const serverConfigSchema = z.object({
     .number()
     .min(0)
     .max(1)
-    .default(0.1)
+    .default(0.05)
     .meta({ description: 'share of padding in one batch at most' }),
   maxQueueItems: count.default(20_000).meta({ description: 'texts that may wait for one model at most' }),
   maxQueueTokens: count
