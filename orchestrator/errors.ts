@@ -25,8 +25,9 @@ const table = {
 export type Reason = keyof typeof table;
 
 /** Code, retryability and log level of every reason; the README's table is made from it. */
-export const errorTable: Readonly<Record<Reason, { http: number; retryable: boolean; level: 'info' | 'warn' | 'error' }>> =
-  table;
+export const errorTable: Readonly<
+  Record<Reason, { http: number; retryable: boolean; level: 'info' | 'warn' | 'error' }>
+> = table;
 
 /**
  * The one error of the orchestrator. The message is for the person who reads it: what, which file or model, the
@@ -36,7 +37,11 @@ export class RagError extends Error {
   readonly reason: Reason;
   readonly details: Readonly<Record<string, unknown>> | undefined;
 
-  constructor(reason: Reason, message: string, options?: { details?: Record<string, unknown>; cause?: unknown }) {
+  constructor(
+    reason: Reason,
+    message: string,
+    options?: { details?: Record<string, unknown>; cause?: unknown },
+  ) {
     super(message, options?.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'RagError';
     this.reason = reason;
@@ -55,10 +60,14 @@ export class RagError extends Error {
   static from(thrown: unknown): RagError {
     if (thrown instanceof RagError) return thrown;
     if (thrown instanceof Error && thrown.name === 'AbortError') {
-      return new RagError('CANCELLED', 'The caller went away before the answer was ready.', { cause: thrown });
+      return new RagError('CANCELLED', 'The caller went away before the answer was ready.', {
+        cause: thrown,
+      });
     }
     if (thrown instanceof Error && thrown.name === 'TimeoutError') {
-      return new RagError('DEADLINE_EXCEEDED', 'The time allowed for this request ran out.', { cause: thrown });
+      return new RagError('DEADLINE_EXCEEDED', 'The time allowed for this request ran out.', {
+        cause: thrown,
+      });
     }
     const message = thrown instanceof Error ? thrown.message : String(thrown);
     return new RagError('INTERNAL', message, { cause: thrown });

@@ -16,7 +16,7 @@ import { queryRoutes } from './routes/query.ts';
 import { searchRoutes } from './routes/search.ts';
 import { send } from './send.ts';
 
-export type { AppDeps, Readiness } from './app-deps.ts';
+export type { AppDeps, PartReadiness, Readiness } from './app-deps.ts';
 
 /** Every route of the API, in the order of its document. */
 export function apiRoutes(deps: AppDeps): Route[] {

@@ -1,5 +1,4 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Express } from 'express';
@@ -9,7 +8,7 @@ import type { AppDeps } from '../../orchestrator/http/app.ts';
 import { apiRoutes, createApp } from '../../orchestrator/http/app.ts';
 import { errorBody } from '../../orchestrator/http/error-response.ts';
 import type { Route } from '../../orchestrator/http/route.ts';
-import { createHttpServer } from '../../orchestrator/http/server.ts';
+import { listenHttp } from '../../orchestrator/http/server.ts';
 import type { JobEvent } from '../../orchestrator/ingest/job-event.ts';
 import type { StagedInput } from '../../orchestrator/ingest/staged-input.ts';
 import { Staging } from '../../orchestrator/ingest/staging.ts';
@@ -196,14 +195,13 @@ export async function startApp(overrides: Overrides = {}): Promise<TestApp> {
     ...withoutConfig(overrides),
   };
   const app = createApp(deps);
-  const server = createHttpServer(app);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const listening = await listenHttp(app, { host: '127.0.0.1', port: 0 });
   cleanups.push(async () => {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
+    listening.destroy();
+    await listening.close();
     await rm(folder, { recursive: true });
   });
-  const { port } = server.address() as AddressInfo;
+  const { port } = listening;
   return {
     app,
     routes: apiRoutes(deps),

@@ -196,7 +196,6 @@ describe('operations', () => {
     expect(body).toContain(
       'nereid_rag_http_request_duration_seconds_count{method="POST",route="/v1/search",status="200"} 1',
     );
-    expect(body).toContain('nereid_rag_search_stage_seconds_count{stage="dense",mode="hybrid"} 1');
     expect(body).toContain('process_resident_memory_bytes');
   });
 

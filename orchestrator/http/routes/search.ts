@@ -76,7 +76,7 @@ const searchResponse = z
   .meta({ id: 'SearchResponse' });
 
 /** Finding passages, with no chat model involved. */
-export function searchRoutes({ config, metrics, search }: AppDeps): Route[] {
+export function searchRoutes({ config, search }: AppDeps): Route[] {
   return [
     route({
       method: 'post',
@@ -99,9 +99,7 @@ export function searchRoutes({ config, metrics, search }: AppDeps): Route[] {
       ],
       timeoutMs: config.requestTimeoutMs,
       async handle({ body, signal }) {
-        const found = await search(body, { signal });
-        metrics.searchDone({ mode: found.mode, timings: found.timings, degraded: found.degraded.length });
-        return { status: 200, body: found };
+        return { status: 200, body: await search(body, { signal }) };
       },
     }),
   ];
