@@ -1,5 +1,6 @@
 import { RagError } from '../errors.ts';
 import type { CallOptions, JobItem, JobRecord } from '../ports.ts';
+import { IdleOptimizer } from './idle-optimizer.ts';
 import type { IngestLog } from './ingest-log.ts';
 import type { JobEvent } from './job-event.ts';
 import { JobFeed, settledEvents } from './job-feed.ts';
@@ -31,15 +32,15 @@ export class JobRunner {
   readonly #queue = new Set<Task>();
   readonly #running = new Map<Task, Promise<void>>();
   readonly #documents = new KeyedLock();
-  readonly #touched = new Set<string>();
+  readonly #optimizer: IdleOptimizer;
   #leftovers = new Map<string, string[]>();
-  #idleWork: Promise<void> = Promise.resolve();
   #started = false;
   #closing = false;
 
   constructor(pipeline: IngestPipeline, options: JobRunnerOptions) {
     this.#pipeline = pipeline;
     this.#options = options;
+    this.#optimizer = new IdleOptimizer(pipeline.deps.vectors, options.log);
   }
 
   /**
@@ -139,7 +140,7 @@ export class JobRunner {
     for (const task of this.#running.keys()) task.abort.abort(stopping());
     await Promise.all(this.#running.values());
     for (const job of this.#jobs.values()) job.feed.fail(stopping());
-    await this.#idleWork;
+    await this.#optimizer.settled();
     await this.#pipeline.close();
   }
 
@@ -182,7 +183,7 @@ export class JobRunner {
         .finally(() => {
           this.#running.delete(task);
           this.#pump();
-          this.#optimizeWhenIdle();
+          if (!this.#closing && this.#queue.size + this.#running.size === 0) this.#optimizer.run();
         });
       this.#running.set(task, work);
     }
@@ -254,7 +255,7 @@ export class JobRunner {
     record.items[index] = item;
     record.updatedAt = new Date().toISOString();
     job.unsettled--;
-    if (item.status === 'ready') this.#touched.add(record.collection);
+    if (item.status === 'ready') this.#optimizer.changed(record.collection);
     feed.emit({ type: 'item_settled', jobId: record.id, item });
     if (job.unsettled === 0) this.#settleJob(job, item);
     await this.#pipeline.deps.staging.discard(item.stagedFile).catch(() => {
@@ -294,21 +295,7 @@ export class JobRunner {
       throw new RagError('STORE_UNAVAILABLE', message, { cause: thrown });
     }
     this.#metadata.removeDocument(collection, id);
-    this.#touched.add(collection);
-  }
-
-  #optimizeWhenIdle(): void {
-    if (this.#closing || this.#queue.size > 0 || this.#running.size > 0) return;
-    const collections = [...this.#touched];
-    this.#touched.clear();
-    this.#idleWork = this.#idleWork.then(async () => {
-      for (const collection of collections) {
-        await this.#pipeline.deps.vectors.optimize(collection).catch((thrown: unknown) => {
-          const { message } = RagError.from(thrown);
-          this.#options.log?.warn({ collection, error: message }, 'the vector store could not be optimized');
-        });
-      }
-    });
+    this.#optimizer.changed(collection);
   }
 }
 
