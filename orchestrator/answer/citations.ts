@@ -152,7 +152,7 @@ function numbersOf(list: string): number[] {
 function lastStatement(prose: string): string {
   const sentences = sentencesOf(prose);
   const last = sentences.at(-1)?.text ?? '';
-  return contentWords(last).size < 3 ? `${sentences.at(-2)?.text ?? ''} ${last}` : last;
+  return contentWords(last).size < 2 ? `${sentences.at(-2)?.text ?? ''} ${last}` : last;
 }
 
 /** The sentence that shares most content words with the statement, long ones held back a little. */

@@ -36,8 +36,11 @@ const maxAnswerLength = 1_200;
 /** Shorter ones are headings and fragments; longer ones are tables and lists without stops. */
 const sentenceLength = { min: 25, max: 600 };
 
-/** Below this relevance a sentence does not speak about the question. */
-const leastRelevance = 0.4;
+/**
+ * Below this relevance a sentence does not speak about the question. Measured with MiniLM int8 on Cranfield: the best
+ * sentence has 0.58 or more for 95 % of its own questions, and 0.34 or less for 15 of 16 questions on other matters.
+ */
+const leastRelevance = 0.45;
 /** A further sentence must come this near to the best one. */
 const leastShareOfBest = 0.75;
 const weights = {

@@ -58,7 +58,7 @@ export function contentWords(text: string): Set<string> {
 /** Joins the commonest English endings, so that "heating" meets "heated"; other languages are hardly touched. */
 function stem(word: string): string {
   if (word.length < 5 || !/^[a-z]+$/.test(word)) return word;
-  return word.replace(/(?:ations?|ings?|edly|ed|ies|es|s|ly)$/, '');
+  return word.replace(/(?<=.{4})(?:ations?|ings?|edly|ed|ies|es|s|ly)$/, '');
 }
 
 /** How much of `wanted` is in `words`, from 0 to 1. */
