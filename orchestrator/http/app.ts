@@ -5,6 +5,7 @@ import type { AppDeps } from './app-deps.ts';
 import { errorHandler } from './error-response.ts';
 import { beginExchange, exchangeOf } from './exchange.ts';
 import { openApiDocument } from './openapi.ts';
+import { BodyBudget } from './request-body.ts';
 import { requestGuard } from './request-guard.ts';
 import type { Route, RouteContext } from './route.ts';
 import { collectionRoutes } from './routes/collections.ts';
@@ -17,6 +18,9 @@ import { searchRoutes } from './routes/search.ts';
 import { send } from './send.ts';
 
 export type { AppDeps, PartReadiness, Readiness } from './app-deps.ts';
+
+/** JSON bodies of the largest kind that may be in work at one time. */
+const bodiesAtOnce = 8;
 
 /** Every route of the API, in the order of its document. */
 export function apiRoutes(deps: AppDeps): Route[] {
@@ -41,7 +45,9 @@ export function createApp(deps: AppDeps): Express {
   app.use(record(deps));
   app.use(requestGuard(deps.config.host));
   app.use(refuseWhenDraining(deps));
-  mount(app, apiRoutes(deps), { maxJsonBytes: deps.config.maxJsonBytes, stopping: deps.stopping });
+  const { maxJsonBytes } = deps.config;
+  const bodies = new BodyBudget(maxJsonBytes * bodiesAtOnce);
+  mount(app, apiRoutes(deps), { maxJsonBytes, bodies, stopping: deps.stopping });
   app.use((request) => {
     const message = `There is nothing at ${request.method} ${request.path}; GET /openapi.json lists what there is.`;
     throw new RagError('NOT_FOUND', message);

@@ -36,8 +36,9 @@ export function sendError(request: IncomingMessage, response: ServerResponse, th
       ...(error.details && { details: error.details }),
     },
   };
-  if (response.headersSent) response.destroy();
-  else send(request, response, { status: error.httpStatus, body, headers: retryHeaders(error) });
+  if (!response.headersSent)
+    send(request, response, { status: error.httpStatus, body, headers: retryHeaders(error) });
+  else if (!response.writableEnded) response.destroy();
 }
 
 /** Express hands over whatever a route threw. */

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { JobEvent } from '../ingest/job-event.ts';
 import type { JobItem, JobRecord } from '../ports.ts';
 import { failure, timestamp } from './fields.ts';
+import { errorEvent } from './sse.ts';
 
 export const jobItem = z
   .strictObject({
@@ -50,13 +51,7 @@ export const jobEvent = z
     }),
     z.strictObject({ type: z.literal('item_settled'), ...place, document: jobItem }),
     z.strictObject({ type: z.literal('job_settled'), job_id: z.string(), job }),
-    z.strictObject({
-      type: z.literal('error'),
-      job_id: z.string(),
-      reason: z.string(),
-      message: z.string(),
-      retryable: z.boolean(),
-    }),
+    errorEvent,
   ])
   .meta({
     id: 'JobEvent',

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { RagError } from '../errors.ts';
+import { announcedBytes } from './request-body.ts';
 
 /**
  * Reads a JSON body; stops reading at the limit instead of taking in the rest first.
@@ -11,7 +12,7 @@ export async function readJson(request: IncomingMessage, maxBytes: number): Prom
     const message = `The body is compressed (content-encoding ${encoding}); send it as it is.`;
     throw new RagError('UNSUPPORTED_MEDIA_TYPE', message);
   }
-  const announced = Number(request.headers['content-length'] ?? 0);
+  const announced = announcedBytes(request) ?? 0;
   if (announced > maxBytes) throw tooLarge(`${announced}`, maxBytes);
   const text = decode(await readBytes(request, maxBytes));
   if (text.trim() === '') throw new RagError('INVALID_INPUT', 'The body is empty where JSON was expected.');
@@ -50,7 +51,7 @@ function decode(bytes: Buffer): string {
 }
 
 function tooLarge(actual: string, maxBytes: number): RagError {
-  const message = `The JSON body has ${actual} bytes; at most ${maxBytes} are taken. Send fewer documents in a call, upload files instead, or raise --max-json-bytes.`;
+  const message = `The JSON body has ${actual} bytes; at most ${maxBytes} are taken here. Send less at once, or upload files instead; --max-json-bytes raises the limit for documents.`;
   return new RagError('TOO_LARGE', message, { details: { limit: maxBytes } });
 }
 

@@ -4,9 +4,11 @@ import type { z } from 'zod';
 import type { Reason } from '../errors.ts';
 import { RagError } from '../errors.ts';
 import { readJson } from './json-body.ts';
+import type { BodyBudget } from './request-body.ts';
+import { announcedBytes, hasBody, welcomeBody } from './request-body.ts';
 import { requestSignal } from './request-signal.ts';
 import type { Payload } from './send.ts';
-import { hasBody, send } from './send.ts';
+import { send } from './send.ts';
 import { validate } from './validate.ts';
 
 /** One answer that a route may give: JSON of a schema, server-sent events of a schema, plain text, or nothing. */
@@ -68,12 +70,15 @@ interface RouteSpec<P, Q, B, R extends Responses> extends RouteDocument {
   responses: R;
   /** Milliseconds that a call may take. */
   timeoutMs?: number;
+  /** Bytes of JSON that it takes at most, where that is less than `maxJsonBytes`. */
+  maxBodyBytes?: number;
   handle(call: Call<P, Q, B>): Promise<Reply<R>> | Reply<R>;
 }
 
 /** Limits and signals that are the same for every route. */
 export interface RouteContext {
   maxJsonBytes: number;
+  bodies: BodyBudget;
   stopping: AbortSignal;
 }
 
@@ -82,35 +87,37 @@ export interface Route extends RouteDocument {
   run(request: Request, response: Response, context: RouteContext): Promise<void>;
 }
 
+const unbounded = Number.POSITIVE_INFINITY;
+
 /** Declares a route; the handler's input and answers are typed by the schemas that check and document them. */
 export function route<P, Q, B, const R extends Responses>(spec: RouteSpec<P, Q, B, R>): Route {
-  const { handle, timeoutMs, ...documented } = spec;
+  const { handle, timeoutMs, maxBodyBytes = unbounded, ...documented } = spec;
   return {
     ...documented,
     async run(request, response, context) {
       const signal = requestSignal(response, { timeoutMs, stopping: context.stopping });
       const params = spec.params ? validate(spec.params, request.params, 'path') : (undefined as P);
       const query = spec.query ? validate(spec.query, request.query, 'query') : (undefined as Q);
-      const body = spec.body ? await readBody(spec, request, response, context) : (undefined as B);
-      const reply = await handle({ params, query, body: body as B, request, response, signal });
+      if (spec.body) checkBody(request, spec.multipart !== undefined);
+      // An upload is read by the route itself.
+      const schema = request.is('multipart/form-data') ? undefined : spec.body;
+      const maxBytes = Math.min(maxBodyBytes, context.maxJsonBytes);
+      // Small bodies are let through, so that a search never waits for the memory of an ingest.
+      const counted =
+        schema && maxBodyBytes === unbounded ? Math.min(announcedBytes(request) ?? maxBytes, maxBytes) : 0;
+      using _memory = context.bodies.hold(counted);
+      if (schema) welcomeBody(request, response);
+      const body = schema ? validate(schema, await readJson(request, maxBytes), 'body') : (undefined as B);
+      const reply = await handle({ params, query, body, request, response, signal });
       if (reply !== 'sent') send(request, response, reply as Payload);
     },
   };
 }
 
-/** Undefined for an upload that the route takes in itself. */
-async function readBody<B>(
-  spec: { body?: z.ZodType<B>; multipart?: z.ZodObject },
-  request: Request,
-  response: Response,
-  context: RouteContext,
-): Promise<B | undefined> {
+function checkBody(request: Request, takesFiles: boolean): void {
   if (!hasBody(request)) throw new RagError('INVALID_INPUT', 'The request has no body; send JSON.');
-  if (spec.multipart && request.is('multipart/form-data')) return undefined;
-  if (!request.is('json')) throw wrongType(request, spec.multipart !== undefined);
-  if (request.headers.expect === '100-continue' && spec.body) response.writeContinue();
-  const parsed = await readJson(request, context.maxJsonBytes);
-  return spec.body ? validate(spec.body, parsed, 'body') : undefined;
+  if (request.is('json') || (takesFiles && request.is('multipart/form-data'))) return;
+  throw wrongType(request, takesFiles);
 }
 
 function wrongType(request: Request, takesFiles: boolean): RagError {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { hasBody } from './request-body.ts';
 
 /** Milliseconds that the rest of a refused body is thrown away, so that the caller reads the answer before a reset. */
 const lingerMs = 1_000;
@@ -32,12 +33,6 @@ export function send(request: IncomingMessage, response: ServerResponse, payload
   const withBody = request.method === 'HEAD' ? undefined : bytes;
   if (request.complete || !hasBody(request)) response.end(withBody);
   else sendEarly(request, response, withBody);
-}
-
-/** Whether the headers announce a body. */
-export function hasBody(request: IncomingMessage): boolean {
-  const length = request.headers['content-length'];
-  return request.headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0');
 }
 
 function encode(body: unknown): Buffer | undefined {

@@ -8,6 +8,8 @@ const headersTimeoutMs = 20_000;
 /** Milliseconds that a whole request may take to arrive; a large upload over a slow line needs long. */
 const requestTimeoutMs = 600_000;
 
+const maxConnections = 1_000;
+
 export type RequestListener = (request: IncomingMessage, response: ServerResponse) => void;
 
 /** A server that listens. */
@@ -54,6 +56,7 @@ function createHttpServer(listener: RequestListener): Server {
     keepAliveTimeout: 10_000,
     maxHeaderSize: 16 * 1024,
   });
+  server.maxConnections = maxConnections;
   const handle: RequestListener = (request, response) => {
     // A connection that was busy when the server closed would otherwise stay open until it times out.
     response.once('close', () => {

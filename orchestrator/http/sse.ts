@@ -1,30 +1,38 @@
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import { z } from 'zod';
 import { RagError } from '../errors.ts';
+
+/** The last event of a stream that failed after its status was sent. */
+export const errorEvent = z.strictObject({
+  type: z.literal('error'),
+  reason: z.string(),
+  message: z.string(),
+  retryable: z.boolean(),
+});
 
 /** An open stream of server-sent events. */
 export interface EventSink {
-  /** Sends one event; waits while the caller reads slower than we write. */
-  send(event: string, data: unknown): Promise<void>;
+  /** Sends one event, named after its type; waits while the caller reads slower than we write. */
+  send(data: { type: string }): Promise<void>;
 }
 
 export interface EventStreamOptions {
-  /** The caller went away, or the process stops. */
+  /** The caller went away, its time ran out, or the process stops. */
   signal: AbortSignal;
   /** Milliseconds between the comments that keep an idle connection open. */
   heartbeatMs: number;
 }
 
 /**
- * Answers with server-sent events for as long as `produce` runs.
- * @throws whatever `produce` throws; the response is ended all the same
+ * Answers with server-sent events for as long as `produce` runs. What it throws becomes the last event, since the
+ * status is sent already.
  */
 export async function streamEvents(
   response: ServerResponse,
   options: EventStreamOptions,
   produce: (sink: EventSink) => Promise<void>,
 ): Promise<void> {
-  const { signal, heartbeatMs } = options;
   response.statusCode = 200;
   response.setHeader('content-type', 'text/event-stream; charset=utf-8');
   response.setHeader('cache-control', 'no-cache, no-transform');
@@ -33,22 +41,27 @@ export async function streamEvents(
   response.flushHeaders();
   const heartbeat = setInterval(() => {
     if (!response.writableNeedDrain) response.write(': still here\n\n');
-  }, heartbeatMs);
+  }, options.heartbeatMs);
   try {
-    await produce({
-      async send(event, data) {
-        signal.throwIfAborted();
-        const flushed = response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-        if (!flushed) await once(response, 'drain', { signal }).catch((error) => rethrow(signal, error));
-      },
-    });
+    await produce({ send: (data) => write(response, data, options.signal) });
+  } catch (thrown) {
+    const { reason, message, retryable } = RagError.from(thrown);
+    const event: z.input<typeof errorEvent> = { type: 'error', reason, message, retryable };
+    if (!response.destroyed) response.write(encode(event));
   } finally {
     clearInterval(heartbeat);
     response.end();
   }
 }
 
-/** `once` hides the signal's reason in the cause. */
-function rethrow(signal: AbortSignal, error: unknown): never {
-  throw signal.aborted ? RagError.from(signal.reason) : error;
+async function write(response: ServerResponse, data: { type: string }, signal: AbortSignal): Promise<void> {
+  if (response.destroyed) throw RagError.from(signal.reason);
+  if (response.write(encode(data))) return;
+  await once(response, 'drain', { signal }).catch((error: unknown) => {
+    throw signal.aborted ? RagError.from(signal.reason) : error;
+  });
+}
+
+function encode(data: { type: string }): string {
+  return `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`;
 }

@@ -3,6 +3,7 @@ import multer from 'multer';
 import { RagError } from '../errors.ts';
 import type { Staged } from '../ingest/staged-input.ts';
 import type { Staging } from '../ingest/staging.ts';
+import { announcedBytes, welcomeBody } from './request-body.ts';
 
 export interface UploadLimits {
   /** Bytes of the whole request. */
@@ -43,9 +44,9 @@ export async function receiveUpload(
   options: UploadOptions,
 ): Promise<Upload> {
   const { maxRequestBytes } = options.limits;
-  const announced = Number(request.headers['content-length'] ?? 0);
+  const announced = announcedBytes(request) ?? 0;
   if (announced > maxRequestBytes) throw requestTooLarge(`${announced}`, options.limits);
-  if (request.headers.expect === '100-continue') response.writeContinue();
+  welcomeBody(request, response);
   const intake = new Intake(request, options);
   try {
     return await intake.receive(response);

@@ -1,6 +1,7 @@
+import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { RagError } from '../../orchestrator/errors.ts';
 import type { AppDeps } from '../../orchestrator/http/app.ts';
 import { call, startApp } from './http-harness.ts';
@@ -100,6 +101,27 @@ describe('errors', () => {
     const { status, body } = await call(app, 'POST', '/v1/search', { json: { query: 'x' } });
     expect(status).toBe(504);
     expect(body.error.message).toContain('20 ms (--request-timeout-ms)');
+  });
+});
+
+test('bodies that are held whole are bounded together', async () => {
+  const app = await startApp();
+  const headers = { 'content-type': 'application/json' };
+  const slow = Array.from({ length: 8 }, () => {
+    const request = httpRequest(`${app.url}/v1/documents`, { method: 'POST', headers });
+    request.on('error', () => undefined);
+    request.write('{');
+    return request;
+  });
+  await vi.waitFor(async () => {
+    const { status, body } = await call(app, 'POST', '/v1/documents', { json: { documents } });
+    expect(status).toBe(429);
+    expect(body.error.message).toContain('Other requests with 524288 bytes');
+  });
+  expect((await call(app, 'POST', '/v1/search', { json: { query: 'x' } })).status).toBe(200);
+  for (const request of slow) request.destroy();
+  await vi.waitFor(async () => {
+    expect((await call(app, 'POST', '/v1/documents', { json: { documents } })).status).toBe(202);
   });
 });
 

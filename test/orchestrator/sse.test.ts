@@ -109,6 +109,25 @@ describe('POST /v1/query', () => {
     });
   });
 
+  test('time that runs out is an event too', async () => {
+    const app = await startApp({
+      config: { requestTimeoutMs: 30 },
+      answer: async function* (_request, { signal }) {
+        yield begin;
+        await once(signal!, 'abort');
+        yield {
+          type: 'error',
+          reason: 'DEADLINE_EXCEEDED',
+          message: signal!.reason.message,
+          retryable: true,
+        };
+      },
+    });
+    const { list } = await events(app, 'POST', '/v1/query', { query: 'x' });
+    const message = expect.stringContaining('30 ms (--request-timeout-ms)');
+    expect(list.at(-1)).toMatchObject({ event: 'error', data: { reason: 'DEADLINE_EXCEEDED', message } });
+  });
+
   test('a caller who goes away ends the work', async () => {
     let signal: AbortSignal | undefined;
     let finished = false;

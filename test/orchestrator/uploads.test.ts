@@ -212,19 +212,27 @@ describe('a refused upload leaves nothing staged', () => {
 });
 
 describe('size', () => {
-  test('5 GB are refused by Content-Length before anything is read', async () => {
+  const types = [
+    [
+      `multipart/form-data; boundary=${boundary}`,
+      /5368709120 bytes; one request may have 1048576 \(--max-request-bytes\)/,
+    ],
+    ['application/json', /5368709120 bytes; at most 65536 are taken/],
+  ] as const;
+
+  test.each(types)('5 GB of %s are refused by Content-Length before anything is read', async (type, says) => {
     const app = await startApp();
     const socket = connect(app.port, '127.0.0.1');
     const head = [
       'POST /v1/documents HTTP/1.1',
       'Host: localhost',
-      `Content-Type: multipart/form-data; boundary=${boundary}`,
+      `Content-Type: ${type}`,
       `Content-Length: ${5 * 1024 ** 3}`,
     ];
     socket.write(`${head.join('\r\n')}\r\n\r\n`);
     const answer = await text(socket);
     expect(answer).toMatch(/^HTTP\/1.1 413 /);
-    expect(answer).toMatch(/5368709120 bytes; one request may have 1048576 \(--max-request-bytes\)/);
+    expect(answer).toMatch(says);
     expect(answer).toMatch(/\r\nconnection: close\r\n/i);
   });
 

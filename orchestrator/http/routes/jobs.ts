@@ -8,6 +8,7 @@ import { streamEvents } from '../sse.ts';
 
 const params = z.strictObject({ id: z.string().min(1).max(128) });
 const defaultHeartbeatMs = 15_000;
+const stoppingMessage = 'The orchestrator is shutting down; the job goes on at its next start.';
 
 /** How far ingests are. */
 export function jobRoutes({ jobs, draining, heartbeatMs = defaultHeartbeatMs }: AppDeps): Route[] {
@@ -38,21 +39,10 @@ export function jobRoutes({ jobs, draining, heartbeatMs = defaultHeartbeatMs }: 
       errors: ['NOT_FOUND', 'INVALID_INPUT'],
       async handle({ params: { id }, response, signal }) {
         find(id);
-        const ends = AbortSignal.any([signal, draining]);
-        const events = jobs.events(id, { signal: ends });
+        const events = jobs.events(id, { signal: AbortSignal.any([signal, draining]) });
         await streamEvents(response, { signal, heartbeatMs }, async (sink) => {
-          try {
-            for await (const event of events) await sink.send(event.type, toJobEvent(event));
-            if (draining.aborted)
-              throw new RagError(
-                'STOPPING',
-                'The orchestrator is shutting down; the job goes on at its next start.',
-              );
-          } catch (thrown) {
-            const { reason, message, retryable } = RagError.from(thrown);
-            if (!signal.aborted)
-              await sink.send('error', { type: 'error', job_id: id, reason, message, retryable });
-          }
+          for await (const event of events) await sink.send(toJobEvent(event));
+          if (draining.aborted) throw new RagError('STOPPING', stoppingMessage);
         });
         return 'sent';
       },

@@ -1,16 +1,17 @@
 import type { Request, Response } from 'express';
 import { z } from 'zod';
 import type { AnswerEvent } from '../../answer/answer.ts';
-import { RagError } from '../../errors.ts';
 import type { SearchTimings } from '../../retrieve/search.ts';
 import { maxQueryLength, maxTopK } from '../../retrieve/search.ts';
 import type { AppDeps } from '../app-deps.ts';
 import { collectionName } from '../fields.ts';
 import type { Route } from '../route.ts';
 import { route } from '../route.ts';
-import { streamEvents } from '../sse.ts';
+import { errorEvent, streamEvents } from '../sse.ts';
 import { degradation, mode, offsets, passage, searchTimings } from './search.ts';
 
+/** A question of the longest kind in any spelling fits. */
+const maxBodyBytes = 128 * 1024;
 const defaultHeartbeatMs = 15_000;
 const question = z.string().trim().min(1).max(maxQueryLength);
 const answerMode = z.enum(['llm', 'extractive']).meta({
@@ -94,12 +95,7 @@ const queryEvent = z
     z.strictObject({ type: z.literal('delta'), text: z.string() }),
     z.strictObject({ type: z.literal('citation'), citation }),
     z.strictObject({ type: z.literal('done'), ...answerFields }),
-    z.strictObject({
-      type: z.literal('error'),
-      reason: z.string(),
-      message: z.string(),
-      retryable: z.boolean(),
-    }),
+    errorEvent,
   ])
   .meta({
     id: 'QueryEvent',
@@ -117,6 +113,7 @@ export function queryRoutes(deps: AppDeps): Route[] {
       description: 'Answers from the documents, as one JSON reply or, when asked for, as server-sent events.',
       tag: 'query',
       body: queryRequest,
+      maxBodyBytes,
       responses: {
         200: { description: 'The answer, whole or as it is made', json: queryResponse, events: queryEvent },
       },
@@ -168,11 +165,8 @@ async function streamAnswer(
     try {
       for (let next = first; !next.done; next = await events.next()) {
         if (next.value.type === 'done') measure(deps, next.value);
-        await sink.send(next.value.type, next.value);
+        await sink.send(next.value);
       }
-    } catch (thrown) {
-      const { reason, message, retryable } = RagError.from(thrown);
-      if (!response.destroyed) await sink.send('error', { type: 'error', reason, message, retryable });
     } finally {
       await events.return();
     }

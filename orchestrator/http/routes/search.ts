@@ -5,6 +5,8 @@ import { collectionName } from '../fields.ts';
 import type { Route } from '../route.ts';
 import { route } from '../route.ts';
 
+/** A query of the longest kind in any spelling fits. */
+const maxBodyBytes = 128 * 1024;
 const milliseconds = z.number().min(0);
 const rank = z.strictObject({ rank: z.int(), score: z.number() });
 
@@ -84,6 +86,7 @@ export function searchRoutes({ config, search }: AppDeps): Route[] {
       summary: 'The passages that answer a query best',
       tag: 'search',
       body: searchRequest,
+      maxBodyBytes,
       responses: { 200: { description: 'Hits, best first', json: searchResponse } },
       errors: [
         'INVALID_INPUT',
