@@ -10,6 +10,11 @@ test('--version is that of the package', async () => {
   expect(await nereid(['--version'])).toEqual({ code: 0, out: version, err: '' });
 });
 
+test('tests run on the Node that the package pins', () => {
+  const { devDependencies } = JSON.parse(readFileSync(inCheckout('package.json'), 'utf8'));
+  expect(process.versions.node).toBe(devDependencies.node);
+});
+
 test('--help lists every command', async () => {
   const { code, out } = await nereid(['--help']);
   expect(code).toBe(0);
