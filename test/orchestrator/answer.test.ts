@@ -74,7 +74,6 @@ test('a chat model: sources, then text and citations as they come, then the whol
     'delta',
     'citation',
     'delta',
-    'delta',
     'done',
   ]);
   const done = events.at(-1);

@@ -1,0 +1,63 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+
+/** A running orchestrator with its model server. */
+export interface Product {
+  url: string;
+  /** What it was started with; undefined when it ran already. */
+  command: string | undefined;
+  stop(): Promise<void>;
+}
+
+const ready = z.object({ type: z.literal('ready'), port: z.number().int() });
+const cli = fileURLToPath(new URL('../cli/nereid.ts', import.meta.url));
+const keptLines = 20;
+
+/**
+ * Starts both programs with `nereid up` on free ports over an empty data folder, which is removed on stop.
+ * @throws Error with the last lines of its output when it ends before it is ready
+ */
+export async function startProduct(extraArgs: readonly string[]): Promise<Product> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'nereid-eval-'));
+  const ports = ['--port', '--grpc-port', '--http-port', '--metrics-port'].flatMap((flag) => [flag, '0']);
+  const args = ['up', '--no-samples', ...ports, '--data-dir', dataDir, ...extraArgs];
+  const child = spawn(process.execPath, [cli, ...args, '--json'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const stop = async () => {
+    child.kill('SIGTERM');
+    await exited;
+    await rm(dataDir, { recursive: true, force: true });
+  };
+  const last: string[] = [];
+  const keep = (line: string) => {
+    last.push(line);
+    if (last.length > keptLines) last.shift();
+  };
+  createInterface({ input: child.stderr }).on('line', keep);
+  const port = new Promise<number>((resolve) => {
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      keep(line);
+      const message = ready.safeParse(parsed(line));
+      if (message.success) resolve(message.data.port);
+    });
+  });
+  const found = await Promise.race([port, exited]);
+  if (found === undefined) {
+    await stop();
+    throw new Error(`nereid ended before it was ready:\n${last.join('\n')}`);
+  }
+  return { url: `http://127.0.0.1:${found}`, command: `nereid ${args.join(' ')}`, stop };
+}
+
+function parsed(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
