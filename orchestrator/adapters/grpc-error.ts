@@ -20,7 +20,11 @@ export function fromGrpcError(error: ServiceError, at: { address: string; timeou
 }
 
 function message(reason: Reason, error: ServiceError, at: { address: string; timeoutMs: number }): string {
-  const said = error.details.replace(/[.\s]+$/, '') || status[error.code] || `status ${error.code}`;
+  // grpc-js adds a note on name resolution, mostly an empty one.
+  const said =
+    error.details.replace(/\s*Resolution note:\s*$/, '').replace(/[.\s]+$/, '') ||
+    status[error.code] ||
+    `status ${error.code}`;
   switch (reason) {
     case 'MODEL_SERVER_UNAVAILABLE':
       return `The model server at ${at.address} is not available: ${said}. If it is not running, start it with \`nereid serve\`, or name another one with --server-address.`;

@@ -112,6 +112,7 @@ test('an absent server is named, with what to do', async () => {
   expect(error.reason).toBe('MODEL_SERVER_UNAVAILABLE');
   expect(error.message).toContain(server.address);
   expect(error.message).toContain('nereid serve');
+  expect(error.message).toMatch(/ECONNREFUSED [\d.:]+\. If/);
 });
 
 test('a server that restarts in the middle fails the running call and serves the next', async () => {
