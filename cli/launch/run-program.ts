@@ -1,3 +1,4 @@
+import { printFailure } from '../print-failure.ts';
 import { onStopSignals } from './stop-signals.ts';
 
 /** Ports that a program really listens on, by the name of their setting. */
@@ -21,8 +22,8 @@ export const INTERRUPTED = 130;
 
 /**
  * Runs one program in this process until it is told to stop: SIGTERM, Ctrl-C, or the end of the `nereid up` that
- * started it. It is then drained and the process ends with 0; a second signal ends it at once.
- * @throws whatever `start` throws
+ * started it. It is then drained and the process ends with 0; a second signal ends it at once. When it can't start,
+ * the reason is printed and the process ends.
  */
 export async function runProgram(start: () => Promise<Running>): Promise<never> {
   const stop = Promise.withResolvers<void>();
@@ -47,7 +48,10 @@ export async function runProgram(start: () => Promise<Running>): Promise<never> 
     stream.removeAllListeners('error');
     stream.on('error', () => undefined);
   }
-  const running = await start();
+  const running = await start().catch((error: unknown) => {
+    // What was opened before it failed must not keep the process.
+    process.exit(printFailure(error));
+  });
   started = true;
   const message: ReadyMessage = { type: 'ready', ports: running.ports };
   if (supervised) process.send?.(message);

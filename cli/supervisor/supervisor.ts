@@ -25,7 +25,7 @@ export interface SupervisorOptions {
 }
 
 const defaultRestart: RestartPolicy = { firstMs: 250, longestMs: 10_000, most: 5, windowMs: 60_000 };
-const POLL_MS = 50;
+const POLL_MS = 100;
 /** After this long without being ready, the person at the terminal is told why. */
 const SLOW_MS = 10_000;
 
