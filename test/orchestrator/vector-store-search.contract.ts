@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { axis, chunk, type Subject } from './vector-store.contract.ts';
+import { axis, chunk } from './stored-chunk.ts';
+import type { Subject } from './vector-store.contract.ts';
 
 /** What dense and full-text search must do in every VectorStore; part of `vectorStoreContract`. */
 export function searchContract(subject: Subject): void {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { ChunkWithVector, CollectionInfo, VectorStore } from '../../orchestrator/ports.ts';
+import { axis, chunk, dimension, grainyVector } from './stored-chunk.ts';
 import { searchContract } from './vector-store-search.contract.ts';
 
 /** One opened store under test. */
@@ -26,41 +27,7 @@ export interface Subject {
   info: CollectionInfo;
 }
 
-export const dimension = 8;
-
 let serial = 0;
-
-/** A unit vector with 1 at `axis`, and a little of the next axis when `tilt` is given. */
-export function axis(index: number, tilt = 0): Float32Array {
-  const vector = new Float32Array(dimension);
-  vector[index % dimension] = Math.sqrt(1 - tilt * tilt);
-  vector[(index + 1) % dimension]! += tilt;
-  return vector;
-}
-
-/** Full-precision numbers, so that a store which rounds is caught. */
-export function grainyVector(seed: number): Float32Array {
-  const raw = Array.from({ length: dimension }, (_, index) => Math.sin(seed * 12.9898 + index * 78.233));
-  const length = Math.hypot(...raw);
-  return Float32Array.from(raw, (value) => value / length);
-}
-
-export function chunk(fields: Partial<ChunkWithVector> = {}): ChunkWithVector {
-  const { documentId = 'doc', revision = 'r1', ordinal = 0, text = `text ${ordinal}` } = fields;
-  return {
-    chunkId: `${documentId}:${revision}:${ordinal}`,
-    documentId,
-    revision,
-    ordinal,
-    start: ordinal * 100,
-    end: ordinal * 100 + text.length,
-    text,
-    title: '',
-    contentHash: `hash of ${text}`,
-    vector: axis(ordinal),
-    ...fields,
-  };
-}
 
 /** Every chunk of the collection, as its dense search gives it, without the score. */
 export async function everything({
