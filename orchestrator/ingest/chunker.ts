@@ -25,7 +25,7 @@ export interface ChunkOptions extends ChunkSize, CallOptions {
 
 /** Sentences that are counted before other work gets its turn. */
 const SENTENCES_PER_TURN = 256;
-const CHUNKS_PER_TURN = 1_000;
+const CHUNKS_PER_TURN = 100;
 
 function* groups(all: Iterable<Sentence>): Generator<Sentence[]> {
   let group: Sentence[] = [];

@@ -49,7 +49,7 @@ export class DocumentReader {
    * DOCUMENT_ENCRYPTED, DOCUMENT_HAS_NO_TEXT, CANCELLED, STOPPING
    */
   async read(file: DocumentFile, options: ReadOptions = {}): Promise<ReadDocument> {
-    if (this.#closed) throw new RagError('STOPPING', `${file.name} was not read: the program is stopping.`);
+    if (this.#closed) throw stopping(file.name);
     options.signal?.throwIfAborted();
     const thread = this.#idle.pop() ?? new ReaderThread(this.#options);
     this.#busy.add(thread);
@@ -82,6 +82,7 @@ class ReaderThread {
   readonly #worker: Worker;
   #files = 0;
   #dead = false;
+  #ending = false;
   #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(options: DocumentReaderOptions) {
@@ -116,6 +117,7 @@ class ReaderThread {
 
   async end(): Promise<void> {
     this.#dead = true;
+    this.#ending = true;
     clearTimeout(this.#idleTimer);
     await this.#worker.terminate();
   }
@@ -132,7 +134,7 @@ class ReaderThread {
     };
     const onAbort = () => giveUp(RagError.from(signal?.reason));
     const onError = (error: Error) => giveUp(this.#crashed(name, error));
-    const onExit = () => giveUp(new RagError('DOCUMENT_UNREADABLE', `${name} stopped its reader.`));
+    const onExit = () => giveUp(this.#ending ? stopping(name) : this.#crashed(name));
     const onMessage = (reply: ReaderReply) => {
       if (reply.type === 'page') onPage?.(reply.done, reply.total);
       else if (reply.type === 'read') resolve(reply.document);
@@ -157,7 +159,8 @@ class ReaderThread {
       giveUp(this.#tooBig(name));
   }
 
-  #crashed(name: string, error: Error): RagError {
+  #crashed(name: string, error?: Error): RagError {
+    if (error === undefined) return new RagError('DOCUMENT_UNREADABLE', `${name} stopped its reader.`);
     if ('code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY') return this.#tooBig(name);
     const message = `${name} made its reader fail: ${error.message}`;
     return new RagError('DOCUMENT_UNREADABLE', message, { cause: error });
@@ -172,4 +175,8 @@ class ReaderThread {
     const message = `Reading ${name} takes more than ${this.#options.timeoutMs / 1_000} s. Split it, or raise read-timeout-ms.`;
     return new RagError('DOCUMENT_UNREADABLE', message);
   }
+}
+
+function stopping(name: string): RagError {
+  return new RagError('STOPPING', `${name || 'The document'} was not read: the program is stopping.`);
 }

@@ -34,6 +34,9 @@ const ABBREVIATION =
 const NUMBERED =
   /(?:^|[\s([{"'\u201c\u2018])(?:[Ff]igs?|[Ee]qs?|[Ss]ecs?|[Rr]efs?|[Tt]abs?|[Cc]h(?:ap)?|[Nn]os?|[Nn]r|[Vv]ols?|pp?|[Aa]rts?|Abb|Bd)\.\s*$/;
 
+/** A question that is quoted inside a sentence which goes on in small letters. */
+const QUOTED_END = /[?!\u2026]["'\u2019\u201d)\]]\s*$/;
+
 const LIST_ITEM = /^[ \t]*(?:[-*+\u2022\u25aa\u25cf\u2023]\s|\(?(?:\d{1,3}|[a-zA-Z])[.)]\s|[|>]|```|~~~)/;
 const MARKED_HEADING = /^[ \t]*#{1,6}\s/;
 const ENDS_WITHOUT_STOP = /[\p{L}\p{N})\]"'\u2019\u201d*_]$/u;
@@ -84,6 +87,11 @@ function* passages(text: string): Generator<Passage> {
   if (start >= 0) yield close(text.length, border.paragraph);
 }
 
+function isFalseEnd(before: string, after: string): boolean {
+  if (ABBREVIATION.test(before)) return true;
+  return /^[\dA-Z]/.test(after) ? NUMBERED.test(before) : /^\p{Ll}/u.test(after) && QUOTED_END.test(before);
+}
+
 /** Ends of the sentences in a window of text, merged where an abbreviation's full stop was taken for an end. */
 function sentenceEnds(window: string): number[] {
   // A line feed ends a sentence for the segmenter; here it is only where a line was full.
@@ -91,8 +99,7 @@ function sentenceEnds(window: string): number[] {
   const ends: number[] = [];
   for (const { index, segment } of segmenter.segment(flat)) {
     const before = flat.slice(Math.max(0, index - 16), index);
-    const cut = ABBREVIATION.test(before) || (/^[\dA-Z]/.test(segment) && NUMBERED.test(before));
-    if (cut) ends.pop();
+    if (isFalseEnd(before, segment)) ends.pop();
     ends.push(index + segment.length);
   }
   return ends;
