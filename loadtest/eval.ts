@@ -45,6 +45,11 @@ interface Target {
   collection: string;
 }
 
+interface Ingested {
+  searchable: number;
+  seconds: number;
+}
+
 interface Score {
   run: string;
   ndcg: number;
@@ -78,12 +83,12 @@ async function main(): Promise<void> {
   process.once('SIGINT', quit).once('SIGTERM', quit);
   try {
     const target = { url: product.url, collection: values.collection };
-    const ingestSeconds = await ingest(target, set.corpus);
+    const ingested = await ingest(target, set.corpus);
     const scores: Score[] = [];
     for (const run of runs) scores.push(await score(target, set, run));
     if (values.json)
       console.log(JSON.stringify({ documents: set.corpus.length, queries: set.queries.length, scores }));
-    else report({ set, product, ingestSeconds, scores });
+    else report({ set, product, ingested, scores });
   } finally {
     await product.stop();
   }
@@ -100,8 +105,8 @@ function openProduct(url: string | undefined, chunkTokens: string | undefined): 
   return startProduct(chunkTokens === undefined ? [] : ['--chunk-tokens', chunkTokens]);
 }
 
-/** @returns seconds until every document was searchable */
-async function ingest({ url, collection }: Target, corpus: readonly Entry[]): Promise<number> {
+/** Ends when every document is searchable or refused. */
+async function ingest({ url, collection }: Target, corpus: readonly Entry[]): Promise<Ingested> {
   const startedAt = performance.now();
   const refused: string[] = [];
   for (let start = 0; start < corpus.length; start += documentsPerCall) {
@@ -119,7 +124,7 @@ async function ingest({ url, collection }: Target, corpus: readonly Entry[]): Pr
   process.stderr.write('\n');
   if (refused.length > 0)
     console.error(`${refused.length} documents were refused, for example\n  ${refused[0]}`);
-  return (performance.now() - startedAt) / 1_000;
+  return { searchable: corpus.length - refused.length, seconds: (performance.now() - startedAt) / 1_000 };
 }
 
 async function score(
@@ -164,12 +169,12 @@ async function post(url: string, body: unknown): Promise<unknown> {
   return JSON.parse(text);
 }
 
-function report(result: { set: JudgedSet; product: Product; ingestSeconds: number; scores: Score[] }): void {
-  const { set, product, ingestSeconds, scores } = result;
+function report(result: { set: JudgedSet; product: Product; ingested: Ingested; scores: Score[] }): void {
+  const { set, product, ingested, scores } = result;
   console.log(`\nnpm run eval -- ${process.argv.slice(2).join(' ')}`);
   console.log(product.command ? `started: ${product.command}` : `against: ${product.url}`);
   console.log(
-    `${set.corpus.length} documents searchable after ${ingestSeconds.toFixed(1)} s; ${set.queries.length} queries, judgements of ${set.qrelsFile}\n`,
+    `${ingested.searchable} of ${set.corpus.length} documents searchable after ${ingested.seconds.toFixed(1)} s; ${set.queries.length} queries, judgements of ${set.qrelsFile}\n`,
   );
   const columns = ['nDCG@10', 'recall@10', 'MRR@10', 'mean ms', 'p95 ms'];
   console.log(`${''.padEnd(18)}${columns.map((column) => column.padStart(11)).join('')}`);
