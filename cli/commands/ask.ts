@@ -67,10 +67,10 @@ function footer(answer: WireAnswer): string {
   const { citations, sources, mode, model, found, degraded, timings } = answer;
   const cited =
     citations.length > 0 ? citations : sources.map(({ text, ...source }) => ({ ...source, quote: text }));
-  const lines = cited.map(
-    (source) =>
-      `  [${source.number}] ${styleText('bold', placeOf(source))}\n      "${short(source.quote, 200)}"\n`,
-  );
+  const lines = [...Map.groupBy(cited, ({ number }) => number)].map(([number, quotes]) => {
+    const quoted = quotes.map(({ quote }) => `      "${short(quote, 200)}"\n`);
+    return `  [${number}] ${styleText('bold', placeOf(quotes[0]!))}\n${quoted.join('')}`;
+  });
   const heading = citations.length > 0 ? 'Sources' : 'Nothing is cited; what was looked at';
   const how =
     mode === 'extractive'

@@ -81,7 +81,8 @@ async function ingest(
   } finally {
     progress.stop();
   }
-  return outcomes;
+  // They settle in any order; people look for them in theirs.
+  return outcomes.sort((a, b) => files.indexOf(a.file) - files.indexOf(b.file));
 }
 
 /** The files that can be read and are not too large; the others fail here. */
