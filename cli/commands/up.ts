@@ -42,7 +42,7 @@ async function up(config: Config, { json, flags }: UpOptions): Promise<number> {
   const startedMs = performance.now();
   const write = (program: string, text: string) => console.log(`${prefix(program)}${text}`);
   const notice = (program: string, text: string) =>
-    json ? console.error(`nereid: ${program} ${text}`) : write(program, styleText('yellow', text));
+    json ? console.error(`${program}: ${text}`) : write(program, styleText('yellow', text));
   const supervisor = new Supervisor({
     programs: programs(config, { ...process.env, ...asEnv(flags, config) }),
     onLine: (program, line) => (json ? console.log(line) : write(program, readableLine(line))),

@@ -16,17 +16,14 @@ export function programs(config: Config, env: NodeJS.ProcessEnv): SupervisedProg
   return [
     {
       name: 'server',
-      startsAtOnce: true,
       command: ({ own }) => nereid('serve', env, { ...own }),
       readyUrl: ({ httpPort }) => `http://${host}:${httpPort}/readyz`,
       graceMs: config.drainMs + KILL_AFTER_MS,
     },
     {
       name: 'rag',
-      // With any free port for gRPC, the address is known only when the server listens.
-      startsAtOnce: config.grpcPort !== 0,
       command: ({ own, others }) =>
-        nereid('rag', env, { ...own, serverAddress: `${host}:${others.grpcPort ?? config.grpcPort}` }),
+        nereid('rag', env, { ...own, serverAddress: `${host}:${others.grpcPort}` }),
       readyUrl: ({ port }) => `http://${host}:${port}/readyz`,
       graceMs: config.shutdownMs + KILL_AFTER_MS,
     },

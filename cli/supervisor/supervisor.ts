@@ -3,13 +3,8 @@ import { Program, type ProgramCommand, type RestartPolicy } from './program.ts';
 
 export interface SupervisedProgram {
   name: string;
-  /**
-   * `others` holds the ports of the programs before this one as far as they are known; `own` those that this one
-   * had before a restart.
-   */
+  /** `others` holds the ports of the programs before this one; `own` those that this one had before a restart. */
   command: (known: { own: Ports | undefined; others: Ports }) => ProgramCommand;
-  /** Whether it may start before the programs before it have told their ports. */
-  startsAtOnce: boolean;
   /** Where it says that it is ready to work, by a 200. */
   readyUrl: (ports: Ports) => string;
   /** Milliseconds that it may take to finish what runs before it is killed. */
@@ -17,7 +12,7 @@ export interface SupervisedProgram {
 }
 
 export interface SupervisorOptions {
-  /** In the order of starting; they are stopped in the reverse one. */
+  /** In the order of starting: each waits until the one before it listens. They are stopped in the reverse order. */
   programs: readonly SupervisedProgram[];
   restart?: RestartPolicy | undefined;
   onLine: (program: string, line: string) => void;
@@ -57,9 +52,7 @@ export class Supervisor {
   }
 
   start(): void {
-    this.#options.programs.forEach(({ startsAtOnce }, index) => {
-      if (startsAtOnce || index === 0) this.#programs[index]!.start();
-    });
+    this.#programs[0]!.start();
   }
 
   /** Stops the programs one after the other, the last one first. */
@@ -101,8 +94,7 @@ export class Supervisor {
   async #onListening(index: number, ports: Ports): Promise<void> {
     const restarted = this.#ports[index] !== undefined;
     this.#ports[index] = ports;
-    const next = this.#options.programs[index + 1];
-    if (!restarted && next?.startsAtOnce === false) this.#programs[index + 1]!.start();
+    if (!restarted) this.#programs[index + 1]?.start();
     const { readyUrl, name } = this.#options.programs[index]!;
     const ready = await untilReady(readyUrl(ports), {
       signal: this.#stop.signal,

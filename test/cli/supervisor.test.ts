@@ -69,15 +69,6 @@ test('is ready when every program answers, and tells a later program the ports o
   expect(JSON.parse(JSON.parse(rag.line).known)).toEqual({ serverPort: ports.serverPort });
 });
 
-test('starts a program at once when it needs no port of another', async () => {
-  const run = up({ ragStartsAtOnce: true });
-  await run.ready();
-  const rag = run.stdout
-    .map((line) => JSON.parse(line))
-    .find(({ name, line }) => name === 'rag' && /started/.test(line));
-  expect(JSON.parse(rag.line).known).toBe('{}');
-});
-
 test.each(['SIGINT', 'SIGTERM'] as const)(
   '%s drains both, the later program first, and ends with 0',
   async (signal) => {

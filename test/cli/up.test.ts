@@ -61,7 +61,7 @@ test.runIf(process.platform === 'linux')(
     for (const [name, value] of Object.entries(mallocVariables))
       expect(environment).toContain(`${name}=${value}`);
     process.kill(server, 'SIGKILL');
-    await vi.waitFor(() => expect(run.stderr).toContain('nereid: server is ready again'), {
+    await vi.waitFor(() => expect(run.stderr).toContain('server: is ready again'), {
       timeout: 50_000,
     });
     expect((await nereid(['models', '--server-address', run.grpc])).out).toContain('ready');
@@ -102,5 +102,5 @@ test('a port that is taken ends it with 1 and the reason, and leaves nothing run
   ]);
   expect(code).toBe(1);
   expect(out).toMatch(new RegExp(`Port ${port} on 127\\.0\\.0\\.1 is taken`));
-  expect(err).toMatch(/rag ended with code 1 before it was ready; it is not started again/);
+  expect(err).toMatch(/^nereid: rag ended with code 1 before it was ready; it is not started again/m);
 });
