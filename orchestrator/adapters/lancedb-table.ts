@@ -12,6 +12,7 @@ import {
   tableSchema,
   toTable,
 } from './lancedb-row.ts';
+import { RevisionTally } from './revision-tally.ts';
 
 // Every text search scans the rows that its index does not know yet, at some 60 microseconds each.
 const leastUnindexedRows = 1_000;
@@ -102,20 +103,15 @@ export class LanceTable {
   }
 
   async listRevisions(): ReturnType<VectorStore['listRevisions']> {
-    const found = new Map<string, { documentId: string; revision: string; chunks: number }>();
+    const tally = new RevisionTally();
     for await (const batch of this.#table.query().select(['document_id', 'revision'])) {
       const documentIds = batch.getChild('document_id');
       const revisions = batch.getChild('revision');
-      for (let index = 0; index < batch.numRows; index += 1) {
-        const documentId = String(documentIds?.get(index));
-        const revision = String(revisions?.get(index));
-        const key = JSON.stringify([documentId, revision]);
-        const entry = found.get(key);
-        if (entry) entry.chunks += 1;
-        else found.set(key, { documentId, revision, chunks: 1 });
+      for (let row = 0; row < batch.numRows; row += 1) {
+        tally.add(String(documentIds?.get(row)), String(revisions?.get(row)));
       }
     }
-    return [...found.values()];
+    return tally.list();
   }
 
   async searchDense(vector: Float32Array, limit: number): Promise<ScoredChunk[]> {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { axis, chunk } from './stored-chunk.ts';
-import type { Subject } from './vector-store.contract.ts';
+import type { Subject } from './vector-store-subject.ts';
 
 /** What dense and full-text search must do in every VectorStore; part of `vectorStoreContract`. */
 export function searchContract(subject: Subject): void {

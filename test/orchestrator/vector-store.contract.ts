@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ChunkWithVector, CollectionInfo, VectorStore } from '../../orchestrator/ports.ts';
+import type { VectorStore } from '../../orchestrator/ports.ts';
 import { axis, chunk, dimension, grainyVector } from './stored-chunk.ts';
+import { robustnessContract } from './vector-store-robustness.contract.ts';
 import { searchContract } from './vector-store-search.contract.ts';
+import { everything, type Subject } from './vector-store-subject.ts';
 
 /** One opened store under test. */
 export interface VectorStoreHarness {
@@ -20,23 +22,7 @@ export interface VectorStoreContractOptions {
   vectorTolerance: number;
 }
 
-/** What a test works on: the store, and a fresh collection in it. */
-export interface Subject {
-  store: VectorStore;
-  collection: string;
-  info: CollectionInfo;
-}
-
 let serial = 0;
-
-/** Every chunk of the collection, as its dense search gives it, without the score. */
-export async function everything({
-  store,
-  collection,
-}: Subject): Promise<Map<string, Omit<ChunkWithVector, 'vector'>>> {
-  const found = await store.searchDense(collection, grainyVector(1), 1_000);
-  return new Map(found.map(({ score: _, ...rest }) => [rest.chunkId, rest]));
-}
 
 /** Runs what every VectorStore must do. `open` is called once; each test has a collection of its own. */
 export function vectorStoreContract(
@@ -67,9 +53,8 @@ export function vectorStoreContract(
     describe('collections', () => collectionTests(subject));
     describe('writing', () => writingTests(subject));
     describe('reading vectors', () => vectorTests(subject, options));
-    describe('strings', () => stringTests(subject));
     describe('searching', () => searchContract(subject));
-    describe('concurrency', () => concurrencyTests(subject));
+    describe('odd strings and crowds', () => robustnessContract(subject));
     it('keeps everything when it is closed and opened again', async () => {
       const written = [
         chunk({ text: 'the lighthouse', title: 'Sea', page: 3, pageEnd: 4 }),
@@ -246,64 +231,5 @@ function vectorTests(subject: Subject, { vectorTolerance }: VectorStoreContractO
         for (const [index, value] of vector.entries())
           expect(Math.abs(got[index]! - value)).toBeLessThan(vectorTolerance);
     }
-  });
-}
-
-function stringTests(subject: Subject): void {
-  const odd = [
-    "o'clock",
-    "' OR 1=1 --",
-    '"quoted"',
-    'back\\slash',
-    '%_*?',
-    'a:b:c',
-    'naïve 日本 🙂',
-    ' ',
-    'tab\tline\n',
-    '\u0000x',
-  ];
-  it('keeps ids, revisions and texts of any characters apart', async () => {
-    const { store, collection } = subject;
-    const written = odd.map((id, ordinal) =>
-      chunk({ documentId: id, revision: id, text: id, title: id, ordinal }),
-    );
-    await store.upsert(collection, written);
-    const found = await everything(subject);
-    for (const { vector: _, ...one } of written) expect(found.get(one.chunkId)).toStrictEqual(one);
-    for (const id of odd) {
-      expect([...(await store.vectorsByHash(collection, id, id)).keys()]).toEqual([`hash of ${id}`]);
-      await store.deleteDocument(collection, id, { exceptRevision: id });
-    }
-    expect((await store.listRevisions(collection)).length).toBe(odd.length);
-    for (const [index, id] of odd.entries()) {
-      await store.deleteDocument(collection, id, { revision: id });
-      expect((await store.listRevisions(collection)).length).toBe(odd.length - index - 1);
-    }
-  });
-}
-
-function concurrencyTests(subject: Subject): void {
-  it('loses nothing when many write, delete, search and optimize at once', async () => {
-    const { store, collection } = subject;
-    await store.upsert(collection, [chunk({ documentId: 'gone' })]);
-    const writers = Array.from({ length: 24 }, (_, index) =>
-      store.upsert(collection, [
-        chunk({ documentId: `d${index}`, text: `common word${index}` }),
-        chunk({ documentId: `d${index}`, ordinal: 1, text: 'common' }),
-      ]),
-    );
-    const others = [
-      store.deleteDocument(collection, 'gone'),
-      store.optimize(collection),
-      ...[1, 2, 3].map(() => store.searchText(collection, 'common', 10)),
-      ...[1, 2, 3].map(() => store.searchDense(collection, axis(0), 10)),
-    ];
-    await Promise.all([...writers, ...others]);
-    const revisions = await store.listRevisions(collection);
-    expect(revisions.map((one) => one.documentId).sort()).toEqual(
-      Array.from({ length: 24 }, (_, i) => `d${i}`).sort(),
-    );
-    expect(revisions.every((one) => one.chunks === 2)).toBe(true);
-    expect(await store.searchText(collection, 'common', 100)).toHaveLength(48);
   });
 }
