@@ -23,7 +23,7 @@ export const serverConfigSchema = z.object({
   intraOpThreads: count.default(1).meta({ description: 'threads inside one instance' }),
   maxBatchItems: count.default(32).meta({ description: 'texts in one batch at most' }),
   maxBatchTokens: count
-    .default(1_024)
+    .default(512)
     .meta({ description: 'padded tokens in one batch at most (one text may always run alone)' }),
   maxPaddingShare: z.coerce
     .number()
