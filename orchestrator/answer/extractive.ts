@@ -101,7 +101,9 @@ function candidatesOf(sources: readonly AnswerSource[]): Candidate[] {
       const { length } = sentence.text;
       const words = contentWords(sentence.text);
       const fits = length >= sentenceLength.min && length <= sentenceLength.max && words.size >= 3;
-      if (!fits || seen.has(sentence.text)) continue;
+      // A heading often says the question's own words and answers nothing.
+      const isHeading = /^#{1,6}\s/.test(sentence.text);
+      if (!fits || isHeading || seen.has(sentence.text)) continue;
       seen.add(sentence.text);
       candidates.push({ source, sentence, words, relevance: 0 });
       if (candidates.length === maxCandidates) return candidates;

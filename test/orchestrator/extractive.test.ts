@@ -112,3 +112,11 @@ test('the work is bounded, however long the sources are', async () => {
   expect(sizes).toEqual([97]);
   expect(sentences.length).toBeLessThanOrEqual(4);
 });
+
+test('a Markdown heading is no answer, however well it fits', async () => {
+  const { sentences } = await ask(
+    'What is the height of the mountain?',
+    '## What is the height of the mountain\n\nThe height of this mountain is 4,806 metres.',
+  );
+  expect(sentences.map(({ text }) => text)).toEqual(['The height of this mountain is 4,806 metres. [1]']);
+});
