@@ -6,9 +6,10 @@ import type { JobEvent } from './job-event.ts';
 import { JobFeed, settledEvents } from './job-feed.ts';
 import { KeyedLock } from './keyed-lock.ts';
 import { newJob } from './new-job.ts';
-import { isSettled, itemOf, type OpenJob, settledStatus, type Task, taskOf } from './open-job.ts';
+import { isSettled, itemOf, type OpenJob, settledStatus, stopping, type Task, taskOf } from './open-job.ts';
 import type { IngestPipeline } from './pipeline.ts';
 import { documentKey, reconcile } from './reconcile.ts';
+import { reopenedJob } from './reopened-job.ts';
 import type { StagedInput } from './staged-input.ts';
 
 export interface JobRunnerOptions {
@@ -117,7 +118,10 @@ export class JobRunner {
    */
   async recover(): Promise<void> {
     const { staging, vectors } = this.#pipeline.deps;
-    for (const job of this.#metadata.unfinishedJobs()) await this.#reopen(job);
+    for (const left of this.#metadata.unfinishedJobs()) {
+      const job = await reopenedJob(this.#pipeline, left);
+      if (job.status === 'queued') this.#open(job);
+    }
     const waiting = [...this.#queue];
     await staging.keepOnly(new Set(waiting.map((task) => itemOf(task).stagedFile)));
     const keys = new Set(waiting.map((task) => task.key));
@@ -156,21 +160,6 @@ export class JobRunner {
       const key = documentKey(record.collection, id);
       this.#queue.add({ job, index, key, abort: new AbortController() });
     }
-  }
-
-  /** Takes up a job that a stopped program left. */
-  async #reopen(record: JobRecord): Promise<void> {
-    const items: JobItem[] = [];
-    for (const item of record.items) {
-      if (isSettled(item)) items.push(item);
-      else if (await this.#pipeline.deps.staging.has(item.stagedFile))
-        items.push({ ...item, status: 'queued' });
-      else items.push(this.#pipeline.fail(taskOf(record, item), lost(item)));
-    }
-    const status = items.every(isSettled) ? settledStatus(items) : 'queued';
-    const reopened: JobRecord = { ...record, items, status, updatedAt: new Date().toISOString() };
-    this.#metadata.putJob(reopened);
-    if (status === 'queued') this.#open(reopened);
   }
 
   #pump(): void {
@@ -217,7 +206,7 @@ export class JobRunner {
     } catch (thrown) {
       const error = RagError.from(thrown);
       if (this.#closing && error.reason === 'STOPPING') return;
-      await this.#settle(task, this.#failed(task, error));
+      await this.#fail(task, error);
     }
   }
 
@@ -230,49 +219,50 @@ export class JobRunner {
     job.feed.emit({ type: 'item_started', jobId: job.record.id, index, documentId: id, source });
   }
 
-  #failed(task: Task, error: RagError): JobItem {
+  async #fail(task: Task, error: RagError): Promise<void> {
     const item = itemOf(task);
-    this.#options.log?.info(
-      { jobId: task.job.record.id, documentId: item.documentId, source: item.source, reason: error.reason },
-      `not ingested: ${error.message}`,
-    );
+    const jobId = task.job.record.id;
+    const { reason, message } = error;
+    const { documentId: id, source } = item;
+    this.#options.log?.info({ jobId, documentId: id, source, reason }, `not ingested: ${message}`);
     try {
-      return this.#pipeline.fail(taskOf(task.job.record, item), error);
+      await this.#settle(task, this.#pipeline.fail(taskOf(task.job.record, item), error));
     } catch (thrown) {
       // The store can't take the failure: callers are told nevertheless, and the next start tries the item again.
-      const { message } = RagError.from(thrown);
-      this.#options.log?.warn(
-        { jobId: task.job.record.id, error: message },
-        'the state of a job could not be stored',
-      );
-      return { ...item, status: 'failed', error: { reason: error.reason, message: error.message } };
+      this.#notStored(jobId, thrown);
+      this.#announce(task, { ...item, status: 'failed', error: { reason, message } });
     }
   }
 
-  /** The item is settled in the store already; here its job learns it. */
-  async #settle({ job, index }: Task, item: JobItem): Promise<void> {
+  /** The item is settled in the store already; here its upload goes, and its job learns it. */
+  async #settle(task: Task, item: JobItem): Promise<void> {
+    if (item.status === 'ready') this.#optimizer.changed(task.job.record.collection);
+    await this.#pipeline.deps.staging.discard(item.stagedFile).catch(() => {
+      // A staged file that can't be removed now is removed at the next start.
+    });
+    this.#announce(task, item);
+  }
+
+  #announce({ job, index }: Task, item: JobItem): void {
     const { record, feed } = job;
     record.items[index] = item;
     record.updatedAt = new Date().toISOString();
     job.unsettled--;
-    if (item.status === 'ready') this.#optimizer.changed(record.collection);
     feed.emit({ type: 'item_settled', jobId: record.id, item });
-    if (job.unsettled === 0) this.#settleJob(job, item);
-    await this.#pipeline.deps.staging.discard(item.stagedFile).catch(() => {
-      // A staged file that can't be removed now is removed at the next start.
-    });
-  }
-
-  #settleJob({ record, feed }: OpenJob, last: JobItem): void {
+    if (job.unsettled > 0) return;
     record.status = settledStatus(record.items);
     try {
-      this.#metadata.updateJobItem(record.id, last, record.status);
+      this.#metadata.updateJobItem(record.id, item, record.status);
     } catch (thrown) {
-      const { message } = RagError.from(thrown);
-      this.#options.log?.warn({ jobId: record.id, error: message }, 'the state of a job could not be stored');
+      this.#notStored(record.id, thrown);
     }
     this.#jobs.delete(record.id);
     feed.emit({ type: 'job_settled', jobId: record.id, job: record });
+  }
+
+  #notStored(jobId: string, thrown: unknown): void {
+    const { message } = RagError.from(thrown);
+    this.#options.log?.warn({ jobId, error: message }, 'the state of a job could not be stored');
   }
 
   #cancelIngests(key: string, error: RagError): number {
@@ -280,7 +270,7 @@ export class JobRunner {
     const running = [...this.#running.keys()].filter((task) => task.key === key);
     for (const task of queued) {
       this.#queue.delete(task);
-      void this.#settle(task, this.#failed(task, error));
+      void this.#fail(task, error);
     }
     for (const task of running) task.abort.abort(error);
     return queued.length + running.length;
@@ -297,15 +287,6 @@ export class JobRunner {
     this.#metadata.removeDocument(collection, id);
     this.#optimizer.changed(collection);
   }
-}
-
-function stopping(): RagError {
-  return new RagError('STOPPING', 'The program is stopping; ingest goes on at its next start.');
-}
-
-function lost({ source, documentId: id, stagedFile }: JobItem): RagError {
-  const message = `The upload of ${source || id} is gone (staging/${stagedFile}): upload it again.`;
-  return new RagError('NOT_FOUND', message);
 }
 
 async function* replay(job: JobRecord): AsyncGenerator<JobEvent, void, undefined> {

@@ -1,3 +1,4 @@
+import { RagError } from '../errors.ts';
 import type { JobItem, JobRecord, JobStatus } from '../ports.ts';
 import type { JobFeed } from './job-feed.ts';
 import type { IngestTask } from './pipeline.ts';
@@ -38,4 +39,9 @@ export function itemOf({ job, index }: Task): JobItem {
 /** What the pipeline needs to know of an item. */
 export function taskOf({ collection, id: jobId }: JobRecord, item: JobItem): IngestTask {
   return { collection, jobId, item };
+}
+
+/** What callers are told when the queue is closed. */
+export function stopping(): RagError {
+  return new RagError('STOPPING', 'The program is stopping; ingest goes on at its next start.');
 }

@@ -94,7 +94,8 @@ export class IngestPipeline {
       return await this.#ingest({ ...task, before, revision }, options);
     } catch (thrown) {
       const error = options.signal.aborted ? RagError.from(options.signal.reason) : RagError.from(thrown);
-      if (error.reason !== 'STOPPING') await this.#discard(task, [revision, ...(task.leftovers ?? [])]);
+      const doomed = this.#mayBeVisible(task, revision) ? [] : [revision];
+      if (error.reason !== 'STOPPING') await this.#discard(task, [...doomed, ...(task.leftovers ?? [])]);
       throw error;
     }
   }
@@ -166,7 +167,12 @@ export class IngestPipeline {
       ...written,
     };
     const settled = readyItem(item, ingested);
-    this.deps.metadata.publish(readyRecord(before, item, ingested), { jobId: run.jobId, item: settled });
+    try {
+      this.deps.metadata.publish(readyRecord(before, item, ingested), { jobId: run.jobId, item: settled });
+    } catch (thrown) {
+      // A store may fail after its commit; then the document is published nevertheless.
+      if (this.deps.metadata.getDocument(collection, item.documentId)?.revision !== revision) throw thrown;
+    }
     await this.#removeOld(run, revision);
     return settled;
   }
@@ -249,6 +255,15 @@ export class IngestPipeline {
       }
     } catch (thrown) {
       this.#warn(item, 'rows of a failed ingest could not be removed yet', thrown);
+    }
+  }
+
+  /** Whether readers may see this revision; when the store can't say, its rows are left for the next start to judge. */
+  #mayBeVisible({ collection, item }: IngestTask, revision: string): boolean {
+    try {
+      return this.deps.metadata.getDocument(collection, item.documentId)?.revision === revision;
+    } catch {
+      return true;
     }
   }
 

@@ -31,11 +31,19 @@ export function fakeTokens(text: string): number {
   return text.match(/\p{L}{1,6}|\p{N}{1,3}|[^\s\p{L}\p{N}]/gu)?.length ?? 0;
 }
 
+const directions = new Map<string, Buffer>();
+
+function direction(word: string): Buffer {
+  const known = directions.get(word) ?? createHash('sha256').update(word).digest();
+  directions.set(word, known);
+  return known;
+}
+
 /** A unit vector that depends on the words of a text, each of which has its own direction. */
 export function fakeVector(text: string): Float32Array {
   const vector = new Float32Array(DIMENSION);
   for (const word of text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ['']) {
-    const bytes = createHash('sha256').update(word).digest();
+    const bytes = direction(word);
     for (let i = 0; i < DIMENSION; i++) vector[i]! += bytes[i]! - 127.5;
   }
   const length = Math.hypot(...vector) || 1;

@@ -39,12 +39,15 @@ export async function openWorld(): Promise<World>;
 export async function openWorld<V extends VectorStore, M extends MetadataStore>(stores: {
   vectors: V;
   metadata: M;
+  /** Data folder that the test removes; without one, a temporary one. */
+  folder: string;
 }): Promise<World<V, M>>;
 export async function openWorld(stores?: {
   vectors: VectorStore;
   metadata: MetadataStore;
+  folder: string;
 }): Promise<World<VectorStore, MetadataStore>> {
-  const folder = await mkdtemp(join(tmpdir(), 'nereid-ingest-'));
+  const folder = stores?.folder ?? (await mkdtemp(join(tmpdir(), 'nereid-ingest-')));
   const staging = await Staging.open(folder);
   const embedder = new FakeEmbedder();
   const { vectors, metadata } = stores ?? {
@@ -78,7 +81,7 @@ export async function openWorld(stores?: {
     async close() {
       await Promise.all(runners.map((runner) => runner.close()));
       await Promise.all(pipelines.map((made) => made.close()));
-      await rm(folder, { recursive: true, force: true });
+      if (stores === undefined) await rm(folder, { recursive: true, force: true });
     },
   };
 }
