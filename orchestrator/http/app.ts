@@ -22,6 +22,8 @@ export type { AppDeps, PartReadiness, Readiness } from './app-deps.ts';
 /** JSON bodies of the largest kind that may be in work at one time. */
 const bodiesAtOnce = 8;
 
+const probes: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/metrics']);
+
 /** Every route of the API, in the order of its document. */
 export function apiRoutes(deps: AppDeps): Route[] {
   const routes: Route[] = [];
@@ -93,7 +95,8 @@ function record({ log, metrics }: AppDeps): RequestHandler {
         duration_ms: Math.round(seconds * 1000),
         ...(error && { reason: error.reason }),
       };
-      log.info(fields, 'request');
+      // Probes come every few seconds for ever.
+      log[probes.has(route) && status < 400 ? 'debug' : 'info'](fields, 'request');
     });
     next();
   };
@@ -104,7 +107,7 @@ function refuseWhenDraining({ draining }: AppDeps): RequestHandler {
   return (request, response, next) => {
     if (!draining.aborted) return next();
     response.setHeader('connection', 'close');
-    if (['/healthz', '/readyz', '/metrics'].includes(request.path)) return next();
+    if (probes.has(request.path)) return next();
     throw new RagError('STOPPING', 'The orchestrator is shutting down and takes no new requests.');
   };
 }

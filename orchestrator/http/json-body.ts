@@ -13,7 +13,7 @@ export async function readJson(request: IncomingMessage, maxBytes: number): Prom
     throw new RagError('UNSUPPORTED_MEDIA_TYPE', message);
   }
   const announced = announcedBytes(request) ?? 0;
-  if (announced > maxBytes) throw tooLarge(`${announced}`, maxBytes);
+  if (announced > maxBytes) throw tooLarge(`${announced} bytes`, maxBytes);
   const text = decode(await readBytes(request, maxBytes));
   if (text.trim() === '') throw new RagError('INVALID_INPUT', 'The body is empty where JSON was expected.');
   try {
@@ -30,7 +30,7 @@ function readBytes(request: IncomingMessage, maxBytes: number): Promise<Buffer> 
   const onData = (chunk: Buffer) => {
     length += chunk.length;
     chunks.push(chunk);
-    if (length > maxBytes) reject(tooLarge(`more than ${maxBytes}`, maxBytes));
+    if (length > maxBytes) reject(tooLarge('more bytes than that', maxBytes));
   };
   request.on('data', onData);
   request.once('end', () => resolve(Buffer.concat(chunks)));
@@ -51,7 +51,7 @@ function decode(bytes: Buffer): string {
 }
 
 function tooLarge(actual: string, maxBytes: number): RagError {
-  const message = `The JSON body has ${actual} bytes; at most ${maxBytes} are taken here. Send less at once, or upload files instead; --max-json-bytes raises the limit for documents.`;
+  const message = `A JSON body may have ${maxBytes} bytes here, and this one has ${actual}. Send less at once, or upload files instead; --max-json-bytes raises the limit for documents.`;
   return new RagError('TOO_LARGE', message, { details: { limit: maxBytes } });
 }
 

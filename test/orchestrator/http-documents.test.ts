@@ -116,7 +116,7 @@ describe('documents as JSON', () => {
     request.write(`{"documents":[{"text":"${'x'.repeat(100_000)}`);
     const [response] = await answered;
     expect(response.statusCode).toBe(413);
-    expect(await text(response)).toContain('more than 65536');
+    expect(await text(response)).toContain('may have 65536 bytes here, and this one has more');
     request.destroy();
   });
 });
