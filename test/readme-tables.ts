@@ -1,7 +1,7 @@
-import { ragConfigSchema } from '../orchestrator/config.ts';
-import { errorTable as ragErrors } from '../orchestrator/errors.ts';
 import { serverConfigSchema } from '../model-server/config.ts';
 import { errorTable as serverErrors } from '../model-server/errors.ts';
+import { ragConfigSchema } from '../orchestrator/config.ts';
+import { errorTable as ragErrors } from '../orchestrator/errors.ts';
 
 const GRPC_NAMES: Record<number, string> = {
   1: 'CANCELLED',
@@ -25,7 +25,8 @@ function settings(schema: typeof serverConfigSchema | typeof ragConfigSchema): s
   const rows = Object.entries(schema.shape).map(([name, field]) => {
     const meta = (field as { meta(): { description?: string; env?: string } | undefined }).meta();
     const environment = meta?.env ?? `NEREID_${kebab(name).replaceAll('-', '_').toUpperCase()}`;
-    const standard = defaults[name] === undefined || defaults[name] === '' ? '' : `\`${String(defaults[name])}\``;
+    const standard =
+      defaults[name] === undefined || defaults[name] === '' ? '' : `\`${String(defaults[name])}\``;
     return [`\`--${kebab(name)}\``, `\`${environment}\``, standard, meta?.description ?? ''];
   });
   return table(['flag', 'environment', 'default', 'what'], rows);
@@ -35,7 +36,12 @@ function settings(schema: typeof serverConfigSchema | typeof ragConfigSchema): s
 export const readmeTables: Record<string, string> = {
   'server-errors': table(
     ['reason', 'gRPC', 'HTTP', 'retry'],
-    Object.entries(serverErrors).map(([reason, row]) => [reason, GRPC_NAMES[row.grpc]!, String(row.http), yesNo(row.retryable)]),
+    Object.entries(serverErrors).map(([reason, row]) => [
+      reason,
+      GRPC_NAMES[row.grpc]!,
+      String(row.http),
+      yesNo(row.retryable),
+    ]),
   ),
   'rag-errors': table(
     ['reason', 'HTTP', 'retry'],

@@ -12,14 +12,20 @@ const manifest = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
 };
 
 describe('the README', () => {
-  it.each(Object.keys(readmeTables))('holds the table %s as the code has it (npm run readme writes it)', (name) => {
-    const section = new RegExp(`(<!-- ${name} -->\n)[\\s\\S]*?(\n<!-- /${name} -->)`);
-    expect(readme()).toMatch(section);
-    if (process.env.UPDATE_README !== undefined) {
-      writeFileSync(file, readme().replace(section, (_, start: string, end: string) => start + readmeTables[name] + end));
-    }
-    expect(section.exec(readme())?.[0]).toContain(readmeTables[name]);
-  });
+  it.each(Object.keys(readmeTables))(
+    'holds the table %s as the code has it (npm run readme writes it)',
+    (name) => {
+      const section = new RegExp(`(<!-- ${name} -->\n)[\\s\\S]*?(\n<!-- /${name} -->)`);
+      expect(readme()).toMatch(section);
+      if (process.env.UPDATE_README !== undefined) {
+        writeFileSync(
+          file,
+          readme().replace(section, (_, start: string, end: string) => start + readmeTables[name] + end),
+        );
+      }
+      expect(section.exec(readme())?.[0]).toContain(readmeTables[name]);
+    },
+  );
 
   it('names only npm scripts that exist', () => {
     const named = [...readme().matchAll(/npm run ([\w:-]+)/g)].map((match) => match[1]!);
@@ -28,7 +34,11 @@ describe('the README', () => {
   });
 
   it('names only files that exist', () => {
-    const paths = [...readme().matchAll(/`((?:model-server|orchestrator|cli|proto|loadtest|test|model-repository)\/[\w./-]*)`/g)];
+    const paths = [
+      ...readme().matchAll(
+        /`((?:model-server|orchestrator|cli|proto|loadtest|test|model-repository)\/[\w./-]*)`/g,
+      ),
+    ];
     expect(paths.length).toBeGreaterThan(10);
     expect(paths.map((match) => match[1]!).filter((path) => !existsSync(root + path))).toEqual([]);
   });

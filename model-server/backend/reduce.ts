@@ -33,8 +33,8 @@ export function reduce(forward: Forward, batch: Batch, options: ReduceOptions) {
     } else {
       if (!forward.perToken)
         throw new Error('this model gives one vector per text; token states are not to be had');
-      const states = unitStates(rowStates(forward, batch, row), tokens, forward.width);
-      if (reduction.kind === 'tokens') out.set(states);
+      const states = rowStates(forward, batch, row).subarray(0, tokens * forward.width);
+      if (reduction.kind === 'tokens') writeUnitStates(states, forward.width, out);
       else out[0] = maxSim(reduction.query, states, forward.width);
     }
   });
@@ -74,15 +74,17 @@ function pool(
 }
 
 /** Each token's state at unit length. */
-function unitStates(states: Float32Array, tokens: number, width: number): Float32Array {
-  const unit = new Float32Array(tokens * width);
-  for (let t = 0; t < tokens; t++) {
-    let squares = 0;
-    for (let i = t * width; i < (t + 1) * width; i++) squares += states[i]! * states[i]!;
-    const norm = squares > 0 ? 1 / Math.sqrt(squares) : 0;
-    for (let i = t * width; i < (t + 1) * width; i++) unit[i] = states[i]! * norm;
+function writeUnitStates(states: Float32Array, width: number, out: Float32Array): void {
+  for (let from = 0; from < states.length; from += width) {
+    const scale = inverseNorm(states, from, width);
+    for (let i = from; i < from + width; i++) out[i] = states[i]! * scale;
   }
-  return unit;
+}
+
+function inverseNorm(states: Float32Array, from: number, width: number): number {
+  let squares = 0;
+  for (let i = from; i < from + width; i++) squares += states[i]! * states[i]!;
+  return squares > 0 ? 1 / Math.sqrt(squares) : 0;
 }
 
 /**
@@ -90,21 +92,20 @@ function unitStates(states: Float32Array, tokens: number, width: number): Float3
  * ColBERT, Khattab and Zaharia 2020, as a mean so that it does not grow with the query). 0 for an empty query.
  *
  * @param query unit-length token states, [query tokens, width]
- * @param document unit-length token states, [document tokens, width]
+ * @param document token states of any length, [document tokens, width]
  */
 export function maxSim(query: Float32Array, document: Float32Array, width: number): number {
   const queryTokens = query.length / width;
-  const documentTokens = document.length / width;
   if (queryTokens === 0) return 0;
-  let total = 0;
-  for (let q = 0; q < queryTokens; q++) {
-    let best = Number.NEGATIVE_INFINITY;
-    for (let t = 0; t < documentTokens; t++) {
+  const best = new Float64Array(queryTokens).fill(Number.NEGATIVE_INFINITY);
+  for (let from = 0; from < document.length; from += width) {
+    // The document's states are divided by their norms here, which spares a unit-length copy of all of them.
+    const scale = inverseNorm(document, from, width);
+    for (let q = 0; q < queryTokens; q++) {
       let dot = 0;
-      for (let d = 0, i = q * width, j = t * width; d < width; d++, i++, j++) dot += query[i]! * document[j]!;
-      if (dot > best) best = dot;
+      for (let d = 0, i = q * width, j = from; d < width; d++, i++, j++) dot += query[i]! * document[j]!;
+      if (dot * scale > best[q]!) best[q] = dot * scale;
     }
-    total += best;
   }
-  return total / queryTokens;
+  return best.reduce((sum, cosine) => sum + cosine, 0) / queryTokens;
 }
