@@ -42,14 +42,11 @@ export const ragConfigSchema = z.object({
     .string()
     .optional()
     .meta({ env: 'QDRANT_API_KEY', secret: true, description: 'API key for Qdrant' }),
-  llmBaseUrl: z
-    .url()
-    .optional()
-    .meta({
-      env: 'LLM_BASE_URL',
-      description:
-        'OpenAI-compatible chat API, for example https://api.openai.com/v1 (none: extractive answers)',
-    }),
+  llmBaseUrl: z.url().optional().meta({
+    env: 'LLM_BASE_URL',
+    description:
+      'OpenAI-compatible chat API, for example https://api.openai.com/v1 (none: extractive answers)',
+  }),
   llmApiKey: z
     .string()
     .optional()
