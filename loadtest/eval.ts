@@ -94,7 +94,10 @@ async function main(): Promise<void> {
   }
 }
 
-function openProduct(url: string | undefined, chunkTokens: string | undefined): Promise<Product> {
+function openProduct(
+  url: string | undefined,
+  chunkTokens: string | undefined,
+): Promise<Pick<Product, 'url' | 'command' | 'stop'>> {
   if (url !== undefined) {
     return Promise.resolve({
       url: url.replace(/\/+$/, ''),

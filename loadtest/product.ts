@@ -9,12 +9,21 @@ import { z } from 'zod';
 /** A running orchestrator with its model server. */
 export interface Product {
   url: string;
+  /** Prometheus metrics of the model server. */
+  serverMetricsUrl: string;
+  /** Milliseconds from the start until both programs were ready. */
+  readyMs: number;
   /** What it was started with; undefined when it ran already. */
   command: string | undefined;
   stop(): Promise<void>;
 }
 
-const ready = z.object({ type: z.literal('ready'), port: z.number().int() });
+const ready = z.object({
+  type: z.literal('ready'),
+  ready_ms: z.number(),
+  port: z.number().int(),
+  metricsPort: z.number().int(),
+});
 const cli = fileURLToPath(new URL('../cli/nereid.ts', import.meta.url));
 const keptLines = 20;
 
@@ -39,19 +48,26 @@ export async function startProduct(extraArgs: readonly string[]): Promise<Produc
     if (last.length > keptLines) last.shift();
   };
   createInterface({ input: child.stderr }).on('line', keep);
-  const port = new Promise<number>((resolve) => {
+  const message = new Promise<z.infer<typeof ready>>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       keep(line);
-      const message = ready.safeParse(parsed(line));
-      if (message.success) resolve(message.data.port);
+      const parse = ready.safeParse(parsed(line));
+      if (parse.success) resolve(parse.data);
     });
   });
-  const found = await Promise.race([port, exited]);
+  const found = await Promise.race([message, exited]);
   if (found === undefined) {
     await stop();
     throw new Error(`nereid ended before it was ready:\n${last.join('\n')}`);
   }
-  return { url: `http://127.0.0.1:${found}`, command: `nereid ${args.join(' ')}`, stop };
+  const local = (at: number) => `http://127.0.0.1:${at}`;
+  return {
+    url: local(found.port),
+    serverMetricsUrl: `${local(found.metricsPort)}/metrics`,
+    readyMs: found.ready_ms,
+    command: `nereid ${args.join(' ')}`,
+    stop,
+  };
 }
 
 function parsed(line: string): unknown {

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { serverConfig } from '../config/config.ts';
 import { settingsOf } from '../config/settings.ts';
-import { relaunchWithMalloc } from '../launch/malloc.ts';
+import { relaunchTuned } from '../launch/memory-tuning.ts';
 import { runProgram } from '../launch/run-program.ts';
 import { addSettings, configOf } from '../options.ts';
 
@@ -22,7 +22,7 @@ Examples:
     )
     .action(async (_options: object, self: Command) => {
       const config = serverConfig(configOf(self));
-      await relaunchWithMalloc();
+      await relaunchTuned();
       await runProgram(async () => {
         const { run } = await import('../../model-server/main.ts');
         const { grpcPort, httpPort, metricsPort, close } = await run(config);

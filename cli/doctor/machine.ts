@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
-import { mallocVariables } from '../launch/malloc.ts';
+import { mallocVariables } from '../launch/memory-tuning.ts';
 import { cgroupLimits } from './cgroup.ts';
 import { type Check, size } from './check.ts';
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type Config, reachableHost } from '../config/config.ts';
 import { type SettingKey, settingOf } from '../config/settings.ts';
-import { mallocVariables } from '../launch/malloc.ts';
+import { mallocVariables, missingV8Flags } from '../launch/memory-tuning.ts';
 import type { Ports } from '../launch/run-program.ts';
 import { packageRoot, runsFromSource } from '../package-root.ts';
 import type { ProgramCommand } from './program.ts';
@@ -40,7 +40,7 @@ function nereid(command: string, env: NodeJS.ProcessEnv, overrides: Overrides): 
   const entry = join(packageRoot, runsFromSource ? 'cli/nereid.ts' : 'dist/cli/nereid.js');
   return {
     file: process.execPath,
-    args: ['--disable-warning=ExperimentalWarning', entry, command],
+    args: ['--disable-warning=ExperimentalWarning', ...missingV8Flags([], env.NODE_OPTIONS), entry, command],
     env: { ...mallocVariables, ...env, ...Object.fromEntries(variables) },
   };
 }

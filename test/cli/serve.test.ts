@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { mallocVariables, missingMalloc } from '../../cli/launch/malloc.ts';
+import { mallocVariables, missingMalloc, missingV8Flags, v8Flags } from '../../cli/launch/memory-tuning.ts';
 import { inCheckout, nereid, type Spawned, spawnNode } from './spawned.ts';
 
 const freePorts = ['--grpc-port', '0', '--http-port', '0', '--metrics-port', '0'];
@@ -15,6 +15,12 @@ test("only what is missing of the allocator's variables is set, and only on Linu
   expect(missingMalloc({ MALLOC_ARENA_MAX: '4' }, 'linux')).not.toHaveProperty('MALLOC_ARENA_MAX');
   expect(missingMalloc({ ...mallocVariables }, 'linux')).toEqual({});
   expect(missingMalloc({}, 'darwin')).toEqual({});
+});
+
+test("V8's flags are set unless the command line or NODE_OPTIONS has its own", () => {
+  expect(missingV8Flags([])).toEqual(v8Flags);
+  expect(missingV8Flags(['--max-semi-space-size=32'])).toEqual([]);
+  expect(missingV8Flags([], '--inspect --max-semi-space-size=32')).toEqual([]);
 });
 
 test.runIf(process.platform === 'linux')(

