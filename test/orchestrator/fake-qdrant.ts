@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
+import { cosine, type Scored, type Sparse, sparseDot } from './fake-qdrant-score.ts';
 
 /** The REST calls of Qdrant that the adapter makes, with Qdrant's semantics, in memory, on a loopback port. */
 export interface FakeQdrant {
@@ -23,21 +24,16 @@ export interface FakeQdrantOptions {
   prefix?: string;
 }
 
-interface Sparse {
-  indices: number[];
-  values: number[];
-}
+type SparseConfig = Record<string, { modifier?: string }>;
 
-interface Point {
+interface Point extends Scored {
   id: string;
   payload: Record<string, unknown>;
-  dense: Float32Array;
-  sparse: Sparse | undefined;
 }
 
 interface Collection {
   config: {
-    params: { vectors?: Record<string, { size: number }>; sparse_vectors?: unknown };
+    params: { vectors?: Record<string, { size: number }>; sparse_vectors?: SparseConfig };
     metadata?: unknown;
   };
   payload_schema: Record<string, unknown>;
@@ -57,7 +53,7 @@ interface Filter {
 /** What a request's body may hold; each route reads its own part. */
 interface Body {
   vectors: Record<string, { size: number }>;
-  sparse_vectors: unknown;
+  sparse_vectors: SparseConfig;
   metadata?: unknown;
   field_name: string;
   field_schema: unknown;
@@ -79,7 +75,7 @@ class Refusal extends Error {
   }
 }
 
-/** Starts the fake on a free loopback port. */
+/** Starts the fake. */
 export async function startFakeQdrant(options: FakeQdrantOptions = {}): Promise<FakeQdrant> {
   const collections = new Map<string, Collection>();
   const requests: FakeQdrant['requests'] = [];
@@ -249,8 +245,10 @@ function scroll(collection: Collection, body: Body): unknown {
 }
 
 function query(collection: Collection, body: Body): unknown[] {
-  const score = Array.isArray(body.query) ? cosine(body.query) : sparseDot(body.query, collection);
-  return [...collection.points.values()]
+  const withIdf = collection.config.params.sparse_vectors?.bm25?.modifier === 'idf';
+  const all = [...collection.points.values()];
+  const score = Array.isArray(body.query) ? cosine(body.query) : sparseDot(body.query, { all, withIdf });
+  return all
     .map((point) => ({
       id: point.id,
       version: 0,
@@ -260,35 +258,6 @@ function query(collection: Collection, body: Body): unknown[] {
     .filter((hit) => hit.score !== undefined)
     .sort((one, other) => other.score! - one.score!)
     .slice(0, body.limit);
-}
-
-function cosine(vector: number[]): (point: Point) => number | undefined {
-  const length = Math.hypot(...vector);
-  return (point) =>
-    vector.reduce((sum, value, index) => sum + value * (point.dense[index] ?? 0), 0) / (length || 1);
-}
-
-/** Only points that share a term are hits; with the IDF modifier each query weight is multiplied by the term's IDF. */
-function sparseDot(
-  { indices, values }: Sparse,
-  { points }: Collection,
-): (point: Point) => number | undefined {
-  const all = [...points.values()].flatMap(({ sparse }) => (sparse ? [sparse] : []));
-  const frequency = new Map<number, number>();
-  for (const index of all.flatMap((sparse) => sparse.indices))
-    frequency.set(index, (frequency.get(index) ?? 0) + 1);
-  const weights = new Map(
-    indices.map((index, at) => {
-      const found = frequency.get(index) ?? 0;
-      return [index, (values[at] ?? 0) * Math.log(1 + (all.length - found + 0.5) / (found + 0.5))];
-    }),
-  );
-  return ({ sparse }) => {
-    const shared = sparse?.indices.flatMap((index, at) =>
-      weights.has(index) ? [weights.get(index)! * sparse.values[at]!] : [],
-    );
-    return shared?.length ? shared.reduce((sum, value) => sum + value, 0) : undefined;
-  };
 }
 
 function selected(

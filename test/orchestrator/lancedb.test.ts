@@ -102,6 +102,20 @@ describe('LanceDB under load', () => {
     await store.close();
   });
 
+  it('keeps versions that a search may still be reading when it compacts', async () => {
+    const store = await openLanceDb({ folder });
+    await store.ensureCollection(info);
+    await store.upsert('c', many(3));
+    const connection = await connect(folder);
+    const before = await connection.openTable('c');
+    await before.checkout(await before.version());
+    await store.upsert('c', many(5));
+    await store.optimize('c');
+    expect(await before.query().toArray()).toHaveLength(3);
+    connection.close();
+    await store.close();
+  });
+
   it('finds the same with an approximate index as without it, new and deleted rows included', async () => {
     const store = await openLanceDb({ folder, approximateFromRows: 2_000 });
     await store.ensureCollection(info);

@@ -11,5 +11,8 @@ export interface Subject {
 /** Every chunk of the collection, as its dense search gives it, without the score. */
 export async function everything({ store, collection }: Subject): Promise<Map<string, StoredChunk>> {
   const found = await store.searchDense(collection, grainyVector(1), 1_000);
-  return new Map(found.map(({ score: _, ...rest }) => [rest.chunkId, rest]));
+  const chunks = new Map(found.map(({ score: _, ...rest }) => [rest.chunkId, rest]));
+  if (chunks.size < found.length)
+    throw new Error(`A chunk is stored twice: ${found.map((one) => one.chunkId)}`);
+  return chunks;
 }
