@@ -172,7 +172,12 @@ async function post(url: string, body: unknown): Promise<unknown> {
   return JSON.parse(text);
 }
 
-function report(result: { set: JudgedSet; product: Product; ingested: Ingested; scores: Score[] }): void {
+function report(result: {
+  set: JudgedSet;
+  product: Pick<Product, 'command' | 'url'>;
+  ingested: Ingested;
+  scores: Score[];
+}): void {
   const { set, product, ingested, scores } = result;
   console.log(`\nnpm run eval -- ${process.argv.slice(2).join(' ')}`);
   console.log(product.command ? `started: ${product.command}` : `against: ${product.url}`);

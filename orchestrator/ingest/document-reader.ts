@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { RagError } from '../errors.ts';
 import type { DocumentFile, ReadDocument } from './document.ts';
 import type { ReaderReply } from './reader-protocol.ts';
+import { Slots } from './slots.ts';
 
 const workerUrl = new URL(
   import.meta.url.endsWith('.ts') ? './reader-worker.ts' : './reader-worker.js',
@@ -20,6 +21,8 @@ export interface DocumentReaderOptions {
   memoryMb: number;
   /** Milliseconds without work after which a worker ends and gives its memory back. Default 2,000. */
   idleMs?: number | undefined;
+  /** Files that are read at one time at most. Default 2. */
+  maxWorkers?: number | undefined;
   /** The worker's code; another one only in tests. */
   worker?: URL | undefined;
 }
@@ -32,23 +35,40 @@ export interface ReadOptions {
 
 /**
  * Reads files in worker threads, so that a bad file can neither block the event loop, nor eat the memory, nor crash
- * the program. As many workers as reads at one time; idle ones end.
+ * the program. Workers are used again, and end when there is nothing to read.
  */
 export class DocumentReader {
   readonly #options: DocumentReaderOptions;
+  readonly #slots: Slots;
   readonly #idle: ReaderThread[] = [];
   readonly #busy = new Set<ReaderThread>();
   #closed = false;
 
   constructor(options: DocumentReaderOptions) {
     this.#options = options;
+    this.#slots = new Slots(options.maxWorkers ?? 2);
   }
 
   /**
+   * Waits for its turn, then reads; the time limit counts from there.
    * @throws RagError UNSUPPORTED_MEDIA_TYPE, DOCUMENT_UNREADABLE (broken, binary, or over its time or memory),
    * DOCUMENT_ENCRYPTED, DOCUMENT_HAS_NO_TEXT, CANCELLED, STOPPING
    */
   async read(file: DocumentFile, options: ReadOptions = {}): Promise<ReadDocument> {
+    try {
+      return await this.#slots.run(() => this.#read(file, options), options.signal);
+    } catch (thrown) {
+      throw RagError.from(thrown);
+    }
+  }
+
+  /** Ends every worker; reads that run are cancelled. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all([...this.#idle.splice(0), ...this.#busy].map((thread) => thread.end()));
+  }
+
+  async #read(file: DocumentFile, options: ReadOptions): Promise<ReadDocument> {
     if (this.#closed) throw stopping(file.name);
     options.signal?.throwIfAborted();
     const thread = this.#idle.pop() ?? new ReaderThread(this.#options);
@@ -60,12 +80,6 @@ export class DocumentReader {
       if (this.#closed || !thread.reusable) await thread.end();
       else this.#rest(thread);
     }
-  }
-
-  /** Ends every worker; reads that run are cancelled. Idempotent. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    await Promise.all([...this.#idle.splice(0), ...this.#busy].map((thread) => thread.end()));
   }
 
   #rest(thread: ReaderThread): void {

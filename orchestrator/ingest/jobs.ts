@@ -15,12 +15,14 @@ import type { StagedInput } from './staged-input.ts';
 export interface JobRunnerOptions {
   /** Jobs that may be unfinished at one time at most; more are refused with QUEUE_FULL. */
   maxQueuedJobs: number;
-  /** Documents that are worked on at one time. Default 2. */
+  /** Documents that are worked on at one time at most; fewer when they are big. Default 16. */
   concurrency?: number | undefined;
   log?: IngestLog | undefined;
 }
 
-const DEFAULT_CONCURRENCY = 2;
+const DEFAULT_CONCURRENCY = 16;
+/** Bytes of the uploads that are worked on at one time, so that big documents come one by one. */
+const MAX_BYTES_AT_ONCE = 32 * 1024 * 1024;
 
 /**
  * The durable queue of ingest jobs. `recover()` once, then `start()`; `close()` leaves what is not finished for the
@@ -35,6 +37,7 @@ export class JobRunner {
   readonly #documents = new KeyedLock();
   readonly #optimizer: IdleOptimizer;
   #leftovers = new Map<string, string[]>();
+  #runningBytes = 0;
   #started = false;
   #closing = false;
 
@@ -166,11 +169,15 @@ export class JobRunner {
     const limit = this.#options.concurrency ?? DEFAULT_CONCURRENCY;
     for (const task of this.#queue) {
       if (!this.#started || this.#closing || this.#running.size >= limit) return;
+      const { bytes } = itemOf(task);
+      if (this.#running.size > 0 && this.#runningBytes + bytes > MAX_BYTES_AT_ONCE) return;
       this.#queue.delete(task);
+      this.#runningBytes += bytes;
       const work = this.#documents
         .run(task.key, () => this.#work(task))
         .finally(() => {
           this.#running.delete(task);
+          this.#runningBytes -= bytes;
           this.#pump();
           if (!this.#closing && this.#queue.size + this.#running.size === 0) this.#optimizer.run();
         });
@@ -182,6 +189,7 @@ export class JobRunner {
   async #work(task: Task): Promise<void> {
     if (this.#closing || isSettled(itemOf(task))) return;
     const { job, index, key } = task;
+    const about = { jobId: job.record.id, index, documentId: itemOf(task).documentId };
     try {
       this.#begin(task);
       const leftovers = this.#leftovers.get(key);
@@ -190,16 +198,7 @@ export class JobRunner {
         { ...taskOf(job.record, itemOf(task)), leftovers },
         {
           signal: task.abort.signal,
-          onProgress: (progress) => {
-            const { documentId: id } = itemOf(task);
-            job.feed.emit({
-              type: 'item_progress',
-              jobId: job.record.id,
-              index,
-              documentId: id,
-              ...progress,
-            });
-          },
+          onProgress: (progress) => job.feed.emit({ type: 'item_progress', ...about, ...progress }),
         },
       );
       await this.#settle(task, settled);

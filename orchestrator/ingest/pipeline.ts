@@ -7,7 +7,6 @@ import type {
   EmbeddingModel,
   JobItem,
   MetadataStore,
-  StoredChunk,
   VectorStore,
 } from '../ports.ts';
 import { ChunkWriter } from './chunk-writer.ts';
@@ -15,12 +14,13 @@ import { type Chunk, chunk } from './chunker.ts';
 import type { ReadDocument } from './document.ts';
 import { DocumentReader } from './document-reader.ts';
 import { failedRecord, type Ingested, pendingRecord, readyItem, readyRecord } from './document-record.ts';
-import { contentHash } from './embedded-text.ts';
 import { fingerprint } from './fingerprint.ts';
+import { GroupedUpserts } from './grouped-upserts.ts';
 import type { IngestLog } from './ingest-log.ts';
 import type { IngestProgress } from './job-event.ts';
 import { type RetryOptions, retried } from './retry.ts';
 import type { Staging } from './staging.ts';
+import { storedChunks } from './stored-chunks.ts';
 
 /** What ingesting needs from the outside. */
 export interface PipelineDeps {
@@ -72,10 +72,12 @@ export class IngestPipeline {
   readonly deps: PipelineDeps;
   readonly #options: PipelineOptions;
   readonly #reader: DocumentReader;
+  readonly #upserts: GroupedUpserts;
 
   constructor(deps: PipelineDeps, options: PipelineOptions) {
     this.deps = deps;
     this.#options = options;
+    this.#upserts = new GroupedUpserts(deps.vectors);
     this.#reader = new DocumentReader({ timeoutMs: options.readTimeoutMs, memoryMb: options.readMemoryMb });
   }
 
@@ -135,7 +137,7 @@ export class IngestPipeline {
   }
 
   async #ingest(run: Run, options: IngestOptions): Promise<JobItem> {
-    const { embedder, staging, vectors } = this.deps;
+    const { embedder, staging } = this.deps;
     const { collection, item, before, revision } = run;
     const { signal } = options;
     const model = await this.#retried(() => embedder.describe({ signal }), signal);
@@ -143,15 +145,16 @@ export class IngestPipeline {
     const print = fingerprint(sha256, item, { ...this.#options, space: model.space });
     if (before.fingerprint === print) return this.#unchanged(run);
 
-    await vectors.ensureCollection({ name: collection, dimension: model.dimension, space: model.space });
+    await this.#ensureCollection(collection, model);
     const document = await this.#read(item, options);
     const title = (item.title || document.title || basename(item.source, extname(item.source))).slice(
       0,
       MAX_TITLE_LENGTH,
     );
-    const rows = this.#rows(run, title, await this.#chunk(document, { title, model }, options));
+    const chunks = await this.#chunk(document, { title, model }, options);
+    const rows = storedChunks({ documentId: item.documentId, revision, title }, chunks);
     const known = await this.#known(run);
-    const writer = new ChunkWriter(this.#patientEmbedder(), vectors, model);
+    const writer = new ChunkWriter(this.#patientEmbedder(), this.#upserts, model);
     const written = await writer.write(collection, rows, {
       signal,
       known,
@@ -175,6 +178,14 @@ export class IngestPipeline {
     }
     await this.#removeOld(run, revision);
     return settled;
+  }
+
+  /** Looks first: making a collection waits for the writes of others. */
+  async #ensureCollection(name: string, { dimension, space }: EmbeddingModel): Promise<void> {
+    const { vectors } = this.deps;
+    const known = await vectors.getCollection(name);
+    if (known?.dimension === dimension && known.space === space) return;
+    await vectors.ensureCollection({ name, dimension, space });
   }
 
   async #unchanged(run: Run): Promise<JobItem> {
@@ -213,18 +224,6 @@ export class IngestPipeline {
       signal,
       onProgress: (done, total) => onProgress?.({ stage: 'chunk', done, total }),
     });
-  }
-
-  #rows({ item, revision }: Run, title: string, chunks: readonly Chunk[]): StoredChunk[] {
-    return chunks.map((chunk, ordinal) => ({
-      ...chunk,
-      chunkId: `${item.documentId}:${revision}:${ordinal}`,
-      documentId: item.documentId,
-      revision,
-      ordinal,
-      title,
-      contentHash: contentHash(title, chunk.text),
-    }));
   }
 
   /** Vectors of the visible revision, and of what an interrupted ingest left. */

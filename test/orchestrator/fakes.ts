@@ -127,6 +127,7 @@ export class MemoryVectorStore implements VectorStore {
   }
 
   async getCollection(name: string): Promise<CollectionInfo | undefined> {
+    await this.#enter('getCollection');
     return this.collections.get(name)?.info;
   }
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { deflateSync } from 'node:zlib';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { DocumentReader, type DocumentReaderOptions } from '../../orchestrator/ingest/document-reader.ts';
 import { tinyPdf } from './tiny-pdf.ts';
 
@@ -72,9 +72,9 @@ it('stops reading when the signal aborts, and ends that worker', async () => {
   const reader = open({ worker: misbehaving });
   const abort = new AbortController();
   const reading = reader.read({ path: '', name: 'spin' }, { signal: abort.signal });
+  await vi.waitFor(() => expect(workers).toHaveLength(1));
   abort.abort();
   await expect(reading).rejects.toMatchObject({ reason: 'CANCELLED' });
-  expect(workers).toHaveLength(1);
   expect(workers[0]?.threadId).toBe(-1);
 });
 
@@ -98,10 +98,26 @@ it('reads files at the same time in workers of their own', async () => {
   await expect(stuck).rejects.toMatchObject({ reason: 'CANCELLED' });
 });
 
+it('lets files wait for their turn, from where they can be cancelled', async () => {
+  const reader = open({ worker: misbehaving, maxWorkers: 1 });
+  const running = new AbortController();
+  const waiting = new AbortController();
+  const stuck = reader.read({ path: '', name: 'spin' }, { signal: running.signal });
+  const cancelled = reader.read(text, { signal: waiting.signal });
+  const next = reader.read(text);
+  waiting.abort();
+  await expect(cancelled).rejects.toMatchObject({ reason: 'CANCELLED' });
+  expect(workers).toHaveLength(1);
+  running.abort();
+  await expect(stuck).rejects.toMatchObject({ reason: 'CANCELLED' });
+  await expect(next).resolves.toMatchObject({ text: 'fine' });
+});
+
 it('ends reads that run when it is closed, and refuses new ones', async () => {
   const reader = open({ worker: misbehaving });
   const stuck = reader.read({ path: '', name: 'spin' });
   const failed = expect(stuck).rejects.toMatchObject({ reason: 'STOPPING' });
+  await vi.waitFor(() => expect(workers).toHaveLength(1));
   await reader.close();
   await failed;
   await expect(reader.read(text)).rejects.toMatchObject({ reason: 'STOPPING' });

@@ -155,6 +155,35 @@ describe('a job', () => {
   });
 });
 
+describe('documents at one time', () => {
+  async function mostAtOnce(bytes: number, documents: number): Promise<number> {
+    const runner = world.runner({ concurrency: 4 });
+    let running = 0;
+    let most = 0;
+    world.embedder.probe.before = (call) => {
+      if (call === 'describe') most = Math.max(most, ++running);
+    };
+    world.metadata.probe.after = (call) => {
+      if (call === 'publish') running--;
+    };
+    const inputs: StagedInput[] = [];
+    for (let i = 0; i < documents; i++) inputs.push({ ...(await world.text(`Text ${i}.`)), bytes });
+    const { id } = runner.submit(COLLECTION, inputs);
+    runner.start();
+    expect((await runner.wait(id)).status).toBe('succeeded');
+    return most;
+  }
+
+  it('are as many as asked for while they are small', async () => {
+    expect(await mostAtOnce(1_000, 8)).toBe(4);
+  });
+
+  it('are fewer when they are big', async () => {
+    expect(await mostAtOnce(15 * 1_048_576, 5)).toBe(2);
+    expect(await mostAtOnce(100 * 1_048_576, 3)).toBe(1);
+  });
+});
+
 describe('two ingests of one document', () => {
   it('do not run at the same time, and the later one wins', async () => {
     const runner = world.runner({ concurrency: 4 });
