@@ -52,7 +52,7 @@ async function submit(runner: JobRunner, text: string): Promise<string> {
 async function ingestOld(runner: JobRunner): Promise<void> {
   const optimized = world.vectors.optimized.length;
   await runner.wait(await submit(runner, OLD));
-  await vi.waitFor(() => expect(world.vectors.optimized).toHaveLength(optimized + 1));
+  await vi.waitFor(() => expect(world.vectors.optimized).toHaveLength(optimized + 1), 20_000);
 }
 
 /** Counts calls, and at the chosen one throws: once, or from then on, as if the program had been killed there. */
@@ -82,7 +82,7 @@ async function callsOfUpdate(): Promise<string[]> {
   runner.start();
   const input = (text: string) => counting.text(text, { documentId: 'doc' });
   await runner.wait(runner.submit(COLLECTION, [await input(OLD)]).id);
-  await vi.waitFor(() => expect(counting.vectors.optimized).toHaveLength(1));
+  await vi.waitFor(() => expect(counting.vectors.optimized).toHaveLength(1), 20_000);
   const probe = faultAt(0, 'before', false);
   const { id } = runner.submit(COLLECTION, [await input(NEW)]);
   for (const port of [counting.embedder, counting.vectors, counting.metadata]) port.probe = probe;

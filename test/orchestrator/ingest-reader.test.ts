@@ -72,7 +72,7 @@ it('stops reading when the signal aborts, and ends that worker', async () => {
   const reader = open({ worker: misbehaving });
   const abort = new AbortController();
   const reading = reader.read({ path: '', name: 'spin' }, { signal: abort.signal });
-  await vi.waitFor(() => expect(workers).toHaveLength(1));
+  await vi.waitFor(() => expect(workers).toHaveLength(1), 20_000);
   abort.abort();
   await expect(reading).rejects.toMatchObject({ reason: 'CANCELLED' });
   expect(workers[0]?.threadId).toBe(-1);
@@ -117,7 +117,7 @@ it('ends reads that run when it is closed, and refuses new ones', async () => {
   const reader = open({ worker: misbehaving });
   const stuck = reader.read({ path: '', name: 'spin' });
   const failed = expect(stuck).rejects.toMatchObject({ reason: 'STOPPING' });
-  await vi.waitFor(() => expect(workers).toHaveLength(1));
+  await vi.waitFor(() => expect(workers).toHaveLength(1), 20_000);
   await reader.close();
   await failed;
   await expect(reader.read(text)).rejects.toMatchObject({ reason: 'STOPPING' });

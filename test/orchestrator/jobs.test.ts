@@ -64,7 +64,7 @@ describe('a job', () => {
     expect(visible('c')).toBe('The third document.');
     expect(runner.get(job.id)).toEqual({ ...job, updatedAt: expect.any(String) });
     expect(await world.stagedFiles()).toEqual([]);
-    await vi.waitFor(() => expect(world.vectors.optimized).toEqual([COLLECTION]));
+    await vi.waitFor(() => expect(world.vectors.optimized).toEqual([COLLECTION]), 20_000);
   });
 
   it('tells everything that happens, in order, to any number of readers', async () => {
