@@ -6,8 +6,8 @@ import { embeddedText } from './embedded-text.ts';
 const EMBED_BATCH = 64;
 /** Calls to the embedder at one time: one computes while the other travels. */
 const EMBEDS_IN_FLIGHT = 2;
-/** Chunks in one call to the store, and so the vectors that are held at one time (twice, while one call runs). */
-const STORE_BATCH = 512;
+/** Chunks stored at a time: the work that a kill can cost, and the vectors held at one time (twice, while one call runs). */
+const STORE_BATCH = 256;
 
 export interface ChunkWriterOptions {
   signal: AbortSignal;

@@ -5,8 +5,8 @@ import type { Probe } from './fakes.ts';
 import { COLLECTION, openWorld, story, type World } from './ingest-harness.ts';
 
 /** Small enough that every call can be made to fail in turn, big enough for two batches of the store. */
-const OLD = story(560);
-const NEW = story(560, 'lighthouse');
+const OLD = story(300);
+const NEW = story(300, 'lighthouse');
 
 const SMALL = { chunkTokens: 30, chunkOverlapTokens: 0 };
 

@@ -100,7 +100,7 @@ it('goes on after a stop in the middle of a document, in a new process as it wer
   next.start();
   const job = await next.wait(id);
   expect(job.items[0]).toMatchObject({ status: 'ready' });
-  expect(job.items[0]!.embedded).toBe(job.items[0]!.chunks! - 512);
+  expect(job.items[0]!.embedded).toBe(job.items[0]!.chunks! - 256);
   expect(await found('tide')).toContain('birds');
   expect(await found('heron')).toEqual([]);
   expect(await world.vectors.listRevisions(COLLECTION)).toHaveLength(1);

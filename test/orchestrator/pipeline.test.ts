@@ -111,7 +111,7 @@ describe('a new document', () => {
     const item = await ingest(await world.text(story(4_000), named));
     expect(item.chunks).toBeGreaterThan(1_200);
     expect(Math.max(...batches)).toBe(64);
-    expect(Math.max(...upserts)).toBe(512);
+    expect(Math.max(...upserts)).toBe(256);
     expect(upserts.reduce((a, b) => a + b)).toBe(item.chunks);
   });
 
@@ -183,11 +183,11 @@ describe('a document that comes again', () => {
     await expect(ingest(staged, { signal: stop.signal })).rejects.toMatchObject({ reason: 'STOPPING' });
     world.vectors.probe = {};
     const left = world.vectors.chunks(COLLECTION);
-    expect(left).toHaveLength(512);
+    expect(left).toHaveLength(256);
     expect(document()).toMatchObject({ status: 'pending', revision: '' });
 
     const item = await ingest(staged, { leftovers: [left[0]!.revision] });
-    expect(item.embedded).toBe(item.chunks! - 512);
+    expect(item.embedded).toBe(item.chunks! - 256);
     expect(world.vectors.chunks(COLLECTION)).toHaveLength(item.chunks!);
   });
 });
