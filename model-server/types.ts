@@ -56,7 +56,7 @@ export interface InstanceState {
   state: 'starting' | 'idle' | 'busy' | 'crashed' | 'closed';
 }
 
-/** One loaded instance that runs one batch at a time. */
+/** One loaded instance that runs one batch at a time and may hold one more. */
 export interface Executor {
   /** @throws ServingError EXECUTOR_CRASHED when its worker dies, BATCH_FAILED when the backend refuses the batch. */
   run(batch: Batch): Promise<BatchResult>;
@@ -66,6 +66,11 @@ export interface Executor {
 export interface ExecutorPool {
   /** A free instance, or undefined when all are busy. It is busy from the moment its `run` is called. */
   take(): Executor | undefined;
+  /**
+   * The busy instance that is likely to be free next, to hand it its next batch already; undefined when a batch has been
+   * handed over like that and has not begun yet.
+   */
+  prefetch(): Executor | undefined;
   /** How many instances are free. */
   readonly free: number;
   /** Set when no instance is left and none will come back. */

@@ -18,12 +18,17 @@ export interface WorkerExecutorOptions extends WorkerOptions {
   onCrash: (executor: WorkerExecutor) => void;
 }
 
-/** One worker thread that holds one loaded instance and runs one batch at a time. */
+/**
+ * One worker thread that holds one loaded instance and runs one batch at a time. A second batch may be handed over while
+ * the first runs, so that the thread goes on without waiting for the server's thread.
+ */
 export class WorkerExecutor implements Executor {
   readonly #options: WorkerExecutorOptions;
   readonly #worker: Worker;
   readonly #opened = Promise.withResolvers<BackendInfo>();
-  #running: PromiseWithResolvers<BatchResult> | undefined;
+  /** Batches at the worker, in the order of their results. */
+  readonly #running: PromiseWithResolvers<BatchResult>[] = [];
+  #startedMs = 0;
   #state: InstanceState['state'] = 'starting';
   #info: BackendInfo | undefined;
   #closing: Promise<void> | undefined;
@@ -56,8 +61,18 @@ export class WorkerExecutor implements Executor {
     return this.#state === 'idle';
   }
 
+  /** Batches that are at the worker. */
+  get batches(): number {
+    return this.#running.length;
+  }
+
+  /** When the running batch was started, in milliseconds on the process's clock. */
+  get startedMs(): number {
+    return this.#startedMs;
+  }
+
   run(batch: Batch): Promise<BatchResult> {
-    if (this.#state !== 'idle') {
+    if (this.#state !== 'idle' && this.#state !== 'busy') {
       const error = new ServingError(
         'EXECUTOR_CRASHED',
         `${this.#options.owner} is ${this.#state}. Try again.`,
@@ -65,10 +80,12 @@ export class WorkerExecutor implements Executor {
       return Promise.reject(error);
     }
     this.#state = 'busy';
-    this.#running = Promise.withResolvers<BatchResult>();
+    if (this.#running.length === 0) this.#startedMs = performance.now();
+    const running = Promise.withResolvers<BatchResult>();
+    this.#running.push(running);
     const message: ToWorker = { type: 'run', batch };
     this.#worker.postMessage(message, [batch.tokens]);
-    return this.#running.promise;
+    return running.promise;
   }
 
   /** Releases the session and ends the thread. A batch that runs is finished first. */
@@ -119,9 +136,9 @@ export class WorkerExecutor implements Executor {
   }
 
   #finish(settle: (running: PromiseWithResolvers<BatchResult>) => void): void {
-    const running = this.#running;
-    this.#running = undefined;
-    if (this.#state === 'busy') this.#state = 'idle';
+    const running = this.#running.shift();
+    this.#startedMs = performance.now();
+    if (this.#state === 'busy' && this.#running.length === 0) this.#state = 'idle';
     if (running !== undefined) settle(running);
   }
 
@@ -136,7 +153,7 @@ export class WorkerExecutor implements Executor {
     this.#opened.reject(
       new ServingError('MODEL_LOAD_FAILED', `${this.#options.owner} died while it loaded: ${why}`),
     );
-    this.#finish((running) => running.reject(error));
+    for (const running of this.#running.splice(0)) running.reject(error);
     if (wasReady && this.#state === 'crashed') this.#options.onCrash(this);
   }
 }

@@ -61,6 +61,12 @@ export class Pool implements ExecutorPool {
     return this.#executors.find((executor) => executor.idle);
   }
 
+  prefetch(): Executor | undefined {
+    if (this.#executors.some((executor) => executor.batches > 1)) return undefined;
+    const busy = this.#executors.filter((executor) => executor.batches === 1);
+    return busy.sort((a, b) => a.startedMs - b.startedMs)[0];
+  }
+
   /** Finishes what runs and releases every instance. */
   async close(): Promise<void> {
     this.#stopRespawns();

@@ -25,7 +25,7 @@ async function run(backend: OnnxBackend, batch: Batch): Promise<void> {
 
 try {
   const backend = await OnnxBackend.open(options);
-  port.on('message', async (message: ToWorker) => {
+  const handle = async (message: ToWorker) => {
     if (message.type === 'close') {
       // Without release the session's memory stays with the process after the thread has ended.
       await backend.release();
@@ -37,6 +37,11 @@ try {
     } catch (thrown) {
       send({ type: 'batchFailed', message: text(thrown) });
     }
+  };
+  // One after the other: a message that arrives while a batch runs must not overtake it, least of all a close.
+  let last = Promise.resolve();
+  port.on('message', (message: ToWorker) => {
+    last = last.then(() => handle(message));
   });
   send({ type: 'ready', info: backend.info });
 } catch (thrown) {

@@ -6,6 +6,12 @@ import type { Clock } from './clock.ts';
 import { Item, type ItemResult } from './item.ts';
 import { BoundedQueue, type QueueLimits } from './queue.ts';
 
+/**
+ * With this many inputs waiting, the next batch is handed to a busy instance ahead of time. It then goes on without
+ * waiting for this thread, which saves an eighth of the CPU per text at 32 texts in flight; with fewer, waiting for more
+ * company is worth more.
+ */
+const PREFETCH_ITEMS = 8;
 /** How many waiting inputs are sorted by length to form one batch. */
 const WINDOW = 256;
 
@@ -126,7 +132,7 @@ export class Scheduler {
     });
   }
 
-  /** The hand-over: while there is work and a free instance, form a batch and run it. */
+  /** The hand-over: while there is work and a free instance, form a batch and run it; then one more ahead of time. */
   #pump(): void {
     if (this.#pool.failure !== undefined) {
       this.#failWaiting(ServingError.from(this.#pool.failure));
@@ -135,9 +141,17 @@ export class Scheduler {
     for (let executor = this.#pool.take(); executor !== undefined; executor = this.#pool.take()) {
       const batch = this.#nextBatch();
       if (batch.length === 0) return;
-      for (const item of batch) this.#queue.remove(item);
-      void this.#run(executor, batch);
+      this.#start(executor, batch);
     }
+    const next = this.#queue.size >= PREFETCH_ITEMS ? this.#pool.prefetch() : undefined;
+    if (next === undefined) return;
+    const batch = this.#nextBatch();
+    if (batch.length > 0) this.#start(next, batch);
+  }
+
+  #start(executor: Executor, batch: Item[]): void {
+    for (const item of batch) this.#queue.remove(item);
+    void this.#run(executor, batch);
   }
 
   #nextBatch(): Item[] {

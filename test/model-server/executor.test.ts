@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
 import { Pool, type PoolOptions } from '../../model-server/executor/pool.ts';
 import { assemble } from '../../model-server/scheduler/assemble.ts';
+import type { Executor } from '../../model-server/types.ts';
 
 const worker = new URL('../fixtures/workers/scripted.ts', import.meta.url);
 const batch = (...ids: number[]) =>
@@ -57,6 +58,34 @@ describe('a pool of worker threads', () => {
     expect(pool.take()).toBeUndefined();
     await Promise.all([first, second]);
     expect(pool.free).toBe(2);
+  });
+
+  it('takes one more batch ahead of time, on the instance that has been busy longest, and keeps their order', async () => {
+    const pool = makePool({ instances: 2 });
+    await pool.open();
+    expect(pool.prefetch()).toBeUndefined();
+    const ended: number[] = [];
+    const run = (executor: Executor, id: number) =>
+      executor.run(batch(id)).then((result) => ended.push(result.outputs[0]![0]!));
+    const oldest = pool.take()!;
+    const runs = [run(oldest, 5), run(pool.take()!, 6)];
+    const next = pool.prefetch();
+    expect(next).toBe(oldest);
+    runs.push(run(next!, 7));
+    expect(pool.prefetch()).toBeUndefined();
+    await Promise.all(runs);
+    expect(ended.indexOf(5)).toBeLessThan(ended.indexOf(7));
+    expect(pool.free).toBe(2);
+  });
+
+  it('a dead worker fails the batch that was handed over ahead of time, too', async () => {
+    const pool = makePool();
+    await pool.open();
+    const running = expect(runOn(pool, 666)).rejects.toMatchObject({ reason: 'EXECUTOR_CRASHED' });
+    const waiting = expect(pool.prefetch()!.run(batch(5))).rejects.toMatchObject({
+      reason: 'EXECUTOR_CRASHED',
+    });
+    await Promise.all([running, waiting]);
   });
 
   it('a refused batch is BATCH_FAILED and leaves the instance alive', async () => {

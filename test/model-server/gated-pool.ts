@@ -28,6 +28,15 @@ export class GatedPool implements ExecutorPool {
     return this.#free > 0 ? { run: (batch) => this.#run(batch) } : undefined;
   }
 
+  /** What `prefetch` gives; a test sets it to see a batch handed over ahead of time. */
+  prefetchable = false;
+
+  prefetch(): Executor | undefined {
+    if (!this.prefetchable) return undefined;
+    this.prefetchable = false;
+    return { run: (batch) => this.#run(batch) };
+  }
+
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }

@@ -36,6 +36,22 @@ describe('hand-over', () => {
     expect(pool.held.map((held) => held.rows.map((row) => row[0]))).toEqual([[2, 3, 4, 5]]);
   });
 
+  it('hands one batch over ahead of time, but only when enough waits to be worth it', () => {
+    const { clock, pool, submit } = setUp(1, { queue: { maxItems: 100, maxTokens: 1000 } });
+    submit(1);
+    clock.tick();
+    pool.prefetchable = true;
+    for (const id of [2, 3, 4]) submit(id);
+    clock.tick();
+    expect(pool.held).toHaveLength(1);
+    for (const id of [5, 6, 7, 8, 9]) submit(id);
+    clock.tick();
+    expect(pool.held.map((held) => held.rows.map((row) => row[0]))).toEqual([[1], [2, 3, 4, 5]]);
+    for (const id of [10, 11, 12, 13, 14]) submit(id);
+    clock.tick();
+    expect(pool.held).toHaveLength(2);
+  });
+
   it('waits for company only when a delay is asked for, and not longer', () => {
     const { clock, pool, submit } = setUp(1, { queueDelayUs: 500 });
     submit(1);
