@@ -67,15 +67,7 @@ const deltas = (events: AnswerEvent[]) =>
 
 test('a chat model: sources, then text and citations as they come, then the whole', async () => {
   const events = await eventsOf(says('Mont Blanc is 4,8', '06 metres high [', '1].', ' It is warm [7].'));
-  expect(typesOf(events)).toEqual([
-    'sources',
-    'delta',
-    'delta',
-    'delta',
-    'citation',
-    'delta',
-    'done',
-  ]);
+  expect(typesOf(events)).toEqual(['sources', 'delta', 'delta', 'delta', 'citation', 'delta', 'done']);
   const done = events.at(-1);
   expect(done).toMatchObject({
     type: 'done',

@@ -102,6 +102,20 @@ describe('LanceDB under load', () => {
     await store.close();
   });
 
+  it('bounds its memory when very many search at once', async () => {
+    const store = await openLanceDb({ folder });
+    await store.ensureCollection({ ...info, dimension: 512 });
+    const wide = many(20_000).map((one, index) => ({ ...one, vector: new Float32Array(512).fill(index) }));
+    await store.upsert('c', wide);
+    const query = new Float32Array(512).fill(1);
+    await store.searchDense('c', query, 10);
+    const before = process.memoryUsage().rss;
+    await Promise.all(Array.from({ length: 60 }, () => store.searchDense('c', query, 10)));
+    // Without a bound each of the 60 holds the 40 MB of vectors.
+    expect(process.memoryUsage().rss - before).toBeLessThan(500e6);
+    await store.close();
+  });
+
   it('keeps versions that a search may still be reading when it compacts', async () => {
     const store = await openLanceDb({ folder });
     await store.ensureCollection(info);
