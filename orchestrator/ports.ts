@@ -65,6 +65,8 @@ export interface ChunkSpan {
   page?: number | undefined;
   /** Last page, when the chunk crosses a page border. */
   pageEnd?: number | undefined;
+  /** Where `pageEnd` begins, so that a quote from the chunk can be given its own page. */
+  pageEndOffset?: number | undefined;
 }
 
 /** One row of the vector store. */

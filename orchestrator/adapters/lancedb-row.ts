@@ -18,6 +18,7 @@ export interface Row {
   end_offset: number;
   page: number | null;
   page_end: number | null;
+  page_end_offset: number | null;
   title: string;
   search_text: string;
   content_hash: string;
@@ -33,13 +34,21 @@ export const chunkColumns: readonly (keyof Row)[] = [
   'end_offset',
   'page',
   'page_end',
+  'page_end_offset',
   'title',
   'search_text',
   'content_hash',
 ];
 
-const nullable = new Set<keyof Row>(['page', 'page_end']);
-const numeric = new Set<keyof Row>(['ordinal', 'start_offset', 'end_offset', 'page', 'page_end']);
+const nullable = new Set<keyof Row>(['page', 'page_end', 'page_end_offset']);
+const numeric = new Set<keyof Row>([
+  'ordinal',
+  'start_offset',
+  'end_offset',
+  'page',
+  'page_end',
+  'page_end_offset',
+]);
 
 /** Schema of a collection's table; the space travels in its metadata, so it can't be parted from the vectors. */
 export function tableSchema(info: CollectionInfo): Schema {
@@ -94,6 +103,7 @@ function toRow(chunk: StoredChunk): Row {
     end_offset: chunk.end,
     page: chunk.page ?? null,
     page_end: chunk.pageEnd ?? null,
+    page_end_offset: chunk.pageEndOffset ?? null,
     title: chunk.title,
     search_text: titlePart(chunk.title) + chunk.text,
     content_hash: chunk.contentHash,
@@ -110,6 +120,7 @@ export function fromRow(row: Row): StoredChunk {
     end: row.end_offset,
     ...(row.page === null ? {} : { page: row.page }),
     ...(row.page_end === null ? {} : { pageEnd: row.page_end }),
+    ...(row.page_end_offset === null ? {} : { pageEndOffset: row.page_end_offset }),
     title: row.title,
     text: row.search_text.slice(titlePart(row.title).length),
     contentHash: row.content_hash,

@@ -31,7 +31,7 @@ export function toPoint(chunk: ChunkWithVector): Point {
 }
 
 export function fromPayload(payload: Payload): StoredChunk {
-  const { page, pageEnd } = payload ?? {};
+  const { page, pageEnd, pageEndOffset } = payload ?? {};
   return {
     chunkId: String(payload?.chunkId),
     documentId: String(payload?.documentId),
@@ -41,6 +41,7 @@ export function fromPayload(payload: Payload): StoredChunk {
     end: Number(payload?.end),
     ...(typeof page === 'number' && { page }),
     ...(typeof pageEnd === 'number' && { pageEnd }),
+    ...(typeof pageEndOffset === 'number' && { pageEndOffset }),
     title: String(payload?.title),
     text: String(payload?.text),
     contentHash: String(payload?.contentHash),

@@ -121,19 +121,35 @@ function lengthBeforeMarker(text: string): number {
 
 /** A checked reference to a source, with the sentence of it that counts; without one, the whole chunk is quoted. */
 export function citationOf(source: AnswerSource, sentence: Sentence | undefined): Citation {
-  const { number, document_id, chunk_id, title, page, page_end, offsets } = source;
+  const { number, document_id, chunk_id, title, offsets } = source;
   const { start, end, text } = sentence ?? { start: 0, end: source.text.length, text: source.text };
+  const quoted = { start: offsets.start + start, end: offsets.start + end };
   return {
     number,
     document_id,
     chunk_id,
     title,
-    ...(page === undefined ? {} : { page }),
-    ...(page_end === undefined ? {} : { page_end }),
+    ...pagesOf(source, quoted),
     offsets,
     quote: text,
-    quote_offsets: { start: offsets.start + start, end: offsets.start + end },
+    quote_offsets: quoted,
   };
+}
+
+/** The page of the quote itself; a range where the quote crosses pages or can't be told apart within the chunk. */
+function pagesOf(
+  source: AnswerSource,
+  quote: { start: number; end: number },
+): Pick<Citation, 'page' | 'page_end'> {
+  const { page, page_end, page_end_offset } = source;
+  if (page === undefined) return {};
+  if (page_end === undefined) return { page };
+  if (page_end_offset !== undefined) {
+    if (quote.start >= page_end_offset) return { page: page_end };
+    const before = page_end - 1;
+    if (quote.end <= page_end_offset) return before === page ? { page } : { page, page_end: before };
+  }
+  return { page, page_end };
 }
 
 /** Numbers of a marker; a range counts when it is a plausible one. */

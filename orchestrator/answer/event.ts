@@ -21,6 +21,8 @@ export interface Passage {
   score: number;
   page?: number | undefined;
   page_end?: number | undefined;
+  /** Where page_end begins, on the scale of `offsets`. */
+  page_end_offset?: number | undefined;
   offsets: { start: number; end: number };
 }
 
@@ -51,6 +53,7 @@ export interface Citation {
   document_id: string;
   chunk_id: string;
   title: string;
+  /** Page of the quote, counted from 1; with `page_end` when the quote itself crosses pages. */
   page?: number | undefined;
   page_end?: number | undefined;
   /** Of the chunk in the document's extracted text, in UTF-16 code units. */

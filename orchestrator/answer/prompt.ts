@@ -62,17 +62,24 @@ export async function packPrompt(
 
 /** Gives passages the numbers that the answer cites them by. */
 export function numbered(passages: readonly Passage[]): AnswerSource[] {
-  return passages.map(({ document_id, chunk_id, title, text, score, page, page_end, offsets }, index) => ({
+  return passages.map(({ document_id, chunk_id, title, text, score, offsets, ...pages }, index) => ({
     number: index + 1,
     document_id,
     chunk_id,
     title,
     text,
     score,
-    ...(page === undefined ? {} : { page }),
-    ...(page_end === undefined ? {} : { page_end }),
+    ...pagesOf(pages),
     offsets,
   }));
+}
+
+function pagesOf({ page, page_end, page_end_offset }: Partial<Passage>) {
+  return {
+    ...(page === undefined ? {} : { page }),
+    ...(page_end === undefined ? {} : { page_end }),
+    ...(page_end_offset === undefined ? {} : { page_end_offset }),
+  };
 }
 
 function sourceBlock(number: number, { title, page, text }: Passage): string {

@@ -60,10 +60,10 @@ class PageCursor {
     this.#pages = pages;
   }
 
-  pageOf(offset: number): number | undefined {
+  pageOf(offset: number): PageSpan | undefined {
     while (this.#at > 0 && offset < this.#pages[this.#at]!.start) this.#at--;
     while (this.#at < this.#pages.length - 1 && offset >= this.#pages[this.#at]!.end) this.#at++;
-    return this.#pages[this.#at]?.number;
+    return this.#pages[this.#at];
   }
 }
 
@@ -86,8 +86,15 @@ export async function chunk(
     const end = units[range.end - 1]!.end;
     const page = cursor.pageOf(start);
     const lastPage = cursor.pageOf(end - 1);
-    const pageEnd = lastPage === page ? undefined : lastPage;
-    chunks.push({ start, end, page, pageEnd, text: text.slice(start, end) });
+    const crossed = lastPage === page ? undefined : lastPage;
+    chunks.push({
+      start,
+      end,
+      page: page?.number,
+      pageEnd: crossed?.number,
+      pageEndOffset: crossed?.start,
+      text: text.slice(start, end),
+    });
     if (chunks.length % CHUNKS_PER_TURN === 0) await setImmediate();
   }
   return chunks;

@@ -54,6 +54,8 @@ export interface SearchHit {
   page?: number | undefined;
   /** Last page, when the chunk crosses a page border. */
   page_end?: number | undefined;
+  /** Where page_end begins, on the scale of `offsets`. */
+  page_end_offset?: number | undefined;
   /** UTF-16 code units of the document's extracted text. */
   offsets: { start: number; end: number };
   sources: HitSources;

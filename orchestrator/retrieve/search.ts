@@ -190,6 +190,7 @@ function toHit({ chunk, score, sources, rerank: reranked }: RerankedChunk<Source
     score,
     ...(chunk.page === undefined ? {} : { page: chunk.page }),
     ...(chunk.pageEnd === undefined ? {} : { page_end: chunk.pageEnd }),
+    ...(chunk.pageEndOffset === undefined ? {} : { page_end_offset: chunk.pageEndOffset }),
     offsets: { start: chunk.start, end: chunk.end },
     sources: { ...sources, ...(reranked ? { rerank: reranked } : {}) },
   };

@@ -91,6 +91,7 @@ describe('any text', () => {
           const last = pages.find(({ start, end }) => piece.end - 1 >= start && piece.end - 1 < end);
           expect(piece.page).toBe(first?.number);
           expect(piece.pageEnd).toBe(first === last ? undefined : last?.number);
+          expect(piece.pageEndOffset).toBe(first === last ? undefined : last?.start);
         }
       }),
       { numRuns: 300 },

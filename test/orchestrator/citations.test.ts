@@ -154,3 +154,25 @@ test('no text makes a citation that was not sent, and the quote is always in the
     }),
   );
 });
+
+const onTwoPages =
+  'Mont Blanc lies in the Alps. Lakes of the Alps are deep\nand cold. Many rivers begin there.';
+
+test.each([
+  ['before the border', 'Mont Blanc lies in the Alps. [1]', { page: 7 }],
+  ['across the border', 'Lakes are deep and cold. [1]', { page: 7, page_end: 8 }],
+  ['after the border', 'Many rivers begin there. [1]', { page: 8 }],
+])('a quote %s of a chunk on two pages has its own page', (_, statement, expected) => {
+  const border = onTwoPages.indexOf('and cold');
+  const source: AnswerSource = {
+    ...sources[0]!,
+    text: onTwoPages,
+    page_end: 8,
+    page_end_offset: 500 + border,
+    offsets: { start: 500, end: 500 + onTwoPages.length },
+  };
+  const reader = new CitationReader([source]);
+  const [citation] = [...reader.push(statement).citations, ...reader.end().citations];
+  const { page, page_end } = citation!;
+  expect({ page, page_end }).toEqual({ page_end: undefined, ...expected });
+});

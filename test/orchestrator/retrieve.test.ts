@@ -63,13 +63,22 @@ test('keyword search needs no model', async () => {
 
 test('a hit has page, offsets and title as the chunk has them', async () => {
   store.keyword = [
-    scoredChunk('d', { page: 3, pageEnd: 4, start: 100, end: 120, title: 'T', text: 'found' }),
+    scoredChunk('d', {
+      page: 3,
+      pageEnd: 4,
+      pageEndOffset: 110,
+      start: 100,
+      end: 120,
+      title: 'T',
+      text: 'found',
+    }),
   ];
   const [hit] = (await find({ mode: 'keyword' })).hits;
   expect(hit).toMatchObject({
     document_id: 'd',
     page: 3,
     page_end: 4,
+    page_end_offset: 110,
     offsets: { start: 100, end: 120 },
     title: 'T',
     text: 'found',

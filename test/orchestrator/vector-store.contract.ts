@@ -57,7 +57,7 @@ export function vectorStoreContract(
     describe('odd strings and crowds', () => robustnessContract(subject));
     it('keeps everything when it is closed and opened again', async () => {
       const written = [
-        chunk({ text: 'the lighthouse', title: 'Sea', page: 3, pageEnd: 4 }),
+        chunk({ text: 'the lighthouse', title: 'Sea', page: 3, pageEnd: 4, pageEndOffset: 6 }),
         chunk({ ordinal: 1 }),
       ];
       await subject.store.upsert(subject.collection, written);
@@ -69,6 +69,7 @@ export function vectorStoreContract(
         chunkId: 'doc:r1:0',
         page: 3,
         pageEnd: 4,
+        pageEndOffset: 6,
         title: 'Sea',
         text: 'the lighthouse',
       });
@@ -138,6 +139,7 @@ function writingTests(subject: Subject): void {
     const full = chunk({
       page: 7,
       pageEnd: 9,
+      pageEndOffset: 20,
       title: 'A title',
       text: 'Line one\n\nline\ttwo ',
       start: 12,

@@ -40,6 +40,7 @@ export const passage = {
   score: z.number().meta({ description: 'higher is better; comparable only within one reply' }),
   page: z.int().optional().meta({ description: 'first page, from 1; absent when the format has no pages' }),
   page_end: z.int().optional().meta({ description: 'last page, when the chunk crosses a page border' }),
+  page_end_offset: z.int().optional().meta({ description: 'where page_end begins, on the scale of offsets' }),
   offsets,
 };
 
