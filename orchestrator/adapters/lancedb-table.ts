@@ -19,8 +19,8 @@ const leastUnindexedRows = 1_000;
 const mostUnindexedShare = 1 / 20;
 const mostWrites = 256;
 
-// A search that began on an old version may still read its files; no search lives as long as this.
-const keepOldVersionsMs = 2 * 60_000;
+// A read that hangs would hold up every later compaction of its table.
+const readTimeoutMs = 60_000;
 
 const probes = 64;
 const refineFactor = 10;
@@ -33,6 +33,7 @@ export class LanceTable {
   #rows: number;
   #unindexedRows: number;
   #writes = 0;
+  readonly #reading = new Set<Promise<unknown>>();
 
   private constructor(
     table: Table,
@@ -94,47 +95,55 @@ export class LanceTable {
   }
 
   async vectorsByHash(documentId: string, revision: string): Promise<Map<string, Float32Array>> {
-    const rows: { content_hash: string; vector: { toArray(): Float32Array } }[] = await this.#table
+    const query = this.#table
       .query()
       .where(`document_id = ${sqlString(documentId)} AND revision = ${sqlString(revision)}`)
-      .select(['content_hash', 'vector'])
-      .toArray();
+      .select(['content_hash', 'vector']);
+    const rows: { content_hash: string; vector: { toArray(): Float32Array } }[] = await this.#read(() =>
+      query.toArray({ timeoutMs: readTimeoutMs }),
+    );
     return new Map(rows.map((row) => [row.content_hash, row.vector.toArray().slice()]));
   }
 
   async listRevisions(): ReturnType<VectorStore['listRevisions']> {
     const tally = new RevisionTally();
-    for await (const batch of this.#table.query().select(['document_id', 'revision'])) {
-      const documentIds = batch.getChild('document_id');
-      const revisions = batch.getChild('revision');
-      for (let row = 0; row < batch.numRows; row += 1) {
-        tally.add(String(documentIds?.get(row)), String(revisions?.get(row)));
+    await this.#read(async () => {
+      for await (const batch of this.#table.query().select(['document_id', 'revision'])) {
+        const documentIds = batch.getChild('document_id');
+        const revisions = batch.getChild('revision');
+        for (let row = 0; row < batch.numRows; row += 1) {
+          tally.add(String(documentIds?.get(row)), String(revisions?.get(row)));
+        }
       }
-    }
+    });
     return tally.list();
   }
 
   async searchDense(vector: Float32Array, limit: number): Promise<ScoredChunk[]> {
-    const rows: (Row & { _distance: number })[] = await this.#table
+    const query = this.#table
       .vectorSearch(vector)
       .distanceType('cosine')
       .nprobes(probes)
       .refineFactor(refineFactor)
       .select([...chunkColumns, '_distance'])
-      .limit(limit)
-      .toArray();
+      .limit(limit);
+    const rows: (Row & { _distance: number })[] = await this.#read(() =>
+      query.toArray({ timeoutMs: readTimeoutMs }),
+    );
     return rows.map((row) => ({ ...fromRow(row), score: 1 - row._distance }));
   }
 
-  async searchText(query: string, limit: number): Promise<ScoredChunk[]> {
+  async searchText(words: string, limit: number): Promise<ScoredChunk[]> {
     // While no row at all is indexed, LanceDB 0.37 forgets to sort a lone MatchQuery; inside a BooleanQuery it does sort.
-    const text = new BooleanQuery([[Occur.Should, new MatchQuery(query, searchColumn)]]);
-    const rows: (Row & { _score: number })[] = await this.#table
+    const text = new BooleanQuery([[Occur.Should, new MatchQuery(words, searchColumn)]]);
+    const query = this.#table
       .query()
       .fullTextSearch(text)
       .select([...chunkColumns, '_score'])
-      .limit(limit)
-      .toArray();
+      .limit(limit);
+    const rows: (Row & { _score: number })[] = await this.#read(() =>
+      query.toArray({ timeoutMs: readTimeoutMs }),
+    );
     return rows.map((row) => ({ ...fromRow(row), score: row._score }));
   }
 
@@ -144,11 +153,15 @@ export class LanceTable {
     return this.#unindexedRows >= mostUnindexedRows || this.#writes >= mostWrites;
   }
 
-  /** Merges small files, folds new rows into the indexes and drops versions that nobody reads any more. */
+  /** Merges small files, folds new rows into the indexes and removes the files of versions that nobody reads any more. */
   async compact(): Promise<void> {
     this.#writes = 0;
     this.#unindexedRows = 0;
-    await this.#table.optimize({ cleanupOlderThan: new Date(Date.now() - keepOldVersionsMs) });
+    const olderThanThis = new Date();
+    await this.#table.optimize();
+    // Reads under way may still need the files of older versions; reads that begin from here on see a newer one.
+    await Promise.allSettled(this.#reading);
+    await this.#table.optimize({ cleanupOlderThan: olderThanThis });
     this.#rows = await this.#table.countRows();
   }
 
@@ -166,5 +179,15 @@ export class LanceTable {
 
   close(): void {
     this.#table.close();
+  }
+
+  async #read<T>(action: () => Promise<T>): Promise<T> {
+    const reading = action();
+    this.#reading.add(reading);
+    try {
+      return await reading;
+    } finally {
+      this.#reading.delete(reading);
+    }
   }
 }
