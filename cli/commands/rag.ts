@@ -22,7 +22,7 @@ Examples:
     )
     .action(async (_options: object, self: Command) => {
       const config = ragConfig(configOf(self));
-      await relaunchTuned();
+      await relaunchTuned('rag');
       await runProgram(async () => {
         const { run } = await import('../../orchestrator/main.ts');
         const { port, close } = await run(config);

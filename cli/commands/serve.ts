@@ -22,7 +22,7 @@ Examples:
     )
     .action(async (_options: object, self: Command) => {
       const config = serverConfig(configOf(self));
-      await relaunchTuned();
+      await relaunchTuned('serve');
       await runProgram(async () => {
         const { run } = await import('../../model-server/main.ts');
         const { grpcPort, httpPort, metricsPort, close } = await run(config);

@@ -92,12 +92,12 @@ function allocator(): Check {
   const glibc = header.glibcVersionRuntime;
   if (glibc === undefined)
     return { name, status: 'ok', found: 'not glibc; the MALLOC_* settings have no effect' };
-  const foreign = Object.entries(mallocVariables).filter(
+  const foreign = Object.entries(mallocVariables.serve).filter(
     ([variable, value]) => process.env[variable] !== undefined && process.env[variable] !== value,
   );
   const data = {
     glibc,
-    ...Object.fromEntries(Object.keys(mallocVariables).map((key) => [key, process.env[key]])),
+    ...Object.fromEntries(Object.keys(mallocVariables.serve).map((key) => [key, process.env[key]])),
   };
   if (foreign.length === 0) {
     return {

@@ -4,11 +4,14 @@ import { spawn } from 'node:child_process';
  * Without these glibc keeps much of an unloaded model's memory for ever. It reads them once, when a process starts,
  * so they must be in the environment before that.
  */
-export const mallocVariables: Readonly<Record<string, string>> = {
-  MALLOC_ARENA_MAX: '2',
-  MALLOC_TRIM_THRESHOLD_: '131072',
-  MALLOC_MMAP_THRESHOLD_: '131072',
-};
+export const mallocVariables = {
+  serve: { MALLOC_ARENA_MAX: '2', MALLOC_TRIM_THRESHOLD_: '131072', MALLOC_MMAP_THRESHOLD_: '131072' },
+  // The orchestrator unloads no models, and LanceDB's searches are three times slower with a low mmap threshold.
+  rag: { MALLOC_ARENA_MAX: '2', MALLOC_TRIM_THRESHOLD_: '131072' },
+} as const satisfies Record<string, Readonly<Record<string, string>>>;
+
+/** A command that runs as a process of its own. */
+export type Program = keyof typeof mallocVariables;
 
 /**
  * V8 lets the young generation of every thread grow to three times 16 MB, and a server that makes short-lived buffers
@@ -23,9 +26,14 @@ export function missingV8Flags(execArgv: readonly string[], nodeOptions = ''): s
 }
 
 /** The variables that are not set; none where the allocator is not glibc's. */
-export function missingMalloc(env: NodeJS.ProcessEnv, platform: NodeJS.Platform): Record<string, string> {
+export function missingMalloc(
+  program: Program,
+  { env, platform }: { env: NodeJS.ProcessEnv; platform: NodeJS.Platform },
+): Record<string, string> {
   if (platform !== 'linux') return {};
-  return Object.fromEntries(Object.entries(mallocVariables).filter(([name]) => env[name] === undefined));
+  return Object.fromEntries(
+    Object.entries(mallocVariables[program]).filter(([name]) => env[name] === undefined),
+  );
 }
 
 /**
@@ -33,8 +41,8 @@ export function missingMalloc(env: NodeJS.ProcessEnv, platform: NodeJS.Platform)
  * the system can do that (`execve`, the process id stays), else as a child that gets every signal.
  * Returns only when nothing had to be done.
  */
-export async function relaunchTuned(): Promise<void> {
-  const variables = missingMalloc(process.env, process.platform);
+export async function relaunchTuned(program: Program): Promise<void> {
+  const variables = missingMalloc(program, process);
   const flags = missingV8Flags(process.execArgv, process.env.NODE_OPTIONS);
   if (Object.keys(variables).length === 0 && flags.length === 0) return;
   const env = { ...process.env, ...variables };

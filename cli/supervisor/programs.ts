@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type Config, reachableHost } from '../config/config.ts';
 import { type SettingKey, settingOf } from '../config/settings.ts';
-import { mallocVariables, missingV8Flags } from '../launch/memory-tuning.ts';
+import { mallocVariables, missingV8Flags, type Program } from '../launch/memory-tuning.ts';
 import type { Ports } from '../launch/run-program.ts';
 import { packageRoot, runsFromSource } from '../package-root.ts';
 import type { ProgramCommand } from './program.ts';
@@ -32,7 +32,7 @@ export function programs(config: Config, env: NodeJS.ProcessEnv): SupervisedProg
 
 type Overrides = Partial<Record<SettingKey, string | number>> | Ports;
 
-function nereid(command: string, env: NodeJS.ProcessEnv, overrides: Overrides): ProgramCommand {
+function nereid(command: Program, env: NodeJS.ProcessEnv, overrides: Overrides): ProgramCommand {
   const variables = Object.entries(overrides).map(([key, value]) => [
     settingOf(key as SettingKey).env,
     String(value),
@@ -41,6 +41,6 @@ function nereid(command: string, env: NodeJS.ProcessEnv, overrides: Overrides): 
   return {
     file: process.execPath,
     args: ['--disable-warning=ExperimentalWarning', ...missingV8Flags([], env.NODE_OPTIONS), entry, command],
-    env: { ...mallocVariables, ...env, ...Object.fromEntries(variables) },
+    env: { ...mallocVariables[command], ...env, ...Object.fromEntries(variables) },
   };
 }

@@ -11,10 +11,11 @@ async function serve(...flags: string[]): Promise<Spawned & { ports: Record<stri
 }
 
 test("only what is missing of the allocator's variables is set, and only on Linux", () => {
-  expect(missingMalloc({}, 'linux')).toEqual(mallocVariables);
-  expect(missingMalloc({ MALLOC_ARENA_MAX: '4' }, 'linux')).not.toHaveProperty('MALLOC_ARENA_MAX');
-  expect(missingMalloc({ ...mallocVariables }, 'linux')).toEqual({});
-  expect(missingMalloc({}, 'darwin')).toEqual({});
+  expect(missingMalloc('serve', { env: {}, platform: 'linux' })).toEqual(mallocVariables.serve);
+  const own = { MALLOC_ARENA_MAX: '4' };
+  expect(missingMalloc('serve', { env: own, platform: 'linux' })).not.toHaveProperty('MALLOC_ARENA_MAX');
+  expect(missingMalloc('serve', { env: { ...mallocVariables.serve }, platform: 'linux' })).toEqual({});
+  expect(missingMalloc('rag', { env: {}, platform: 'darwin' })).toEqual({});
 });
 
 test("V8's flags are set unless the command line or NODE_OPTIONS has its own", () => {
@@ -28,7 +29,7 @@ test.runIf(process.platform === 'linux')(
   async () => {
     const { child } = await serve();
     const environment = readFileSync(`/proc/${child.pid}/environ`, 'utf8').split('\0');
-    for (const [name, value] of Object.entries(mallocVariables))
+    for (const [name, value] of Object.entries(mallocVariables.serve))
       expect(environment).toContain(`${name}=${value}`);
   },
 );

@@ -58,7 +58,7 @@ test.runIf(process.platform === 'linux')(
     const run = await up();
     const server = childrenOf(run.child.pid).find((pid) => commandLine(pid).includes('serve'))!;
     const environment = readFileSync(`/proc/${server}/environ`, 'utf8').split('\0');
-    for (const [name, value] of Object.entries(mallocVariables))
+    for (const [name, value] of Object.entries(mallocVariables.serve))
       expect(environment).toContain(`${name}=${value}`);
     process.kill(server, 'SIGKILL');
     await vi.waitFor(() => expect(run.stderr).toContain('server: is ready again'), {
