@@ -25,12 +25,10 @@ export const serverConfigSchema = z.object({
   maxBatchTokens: count
     .default(512)
     .meta({ description: 'padded tokens in one batch at most (one text may always run alone)' }),
-  maxPaddingShare: z.coerce
-    .number()
-    .min(0)
-    .max(1)
-    .default(0.05)
-    .meta({ description: 'share of padding in one batch at most' }),
+  batchOverheadTokens: z.coerce.number().min(0).default(8).meta({
+    description:
+      'what a batch costs before its first token, counted in tokens; more makes batches wider, less makes them more equal',
+  }),
   maxQueueItems: count.default(20_000).meta({ description: 'texts that may wait for one model at most' }),
   maxQueueTokens: count
     .default(2_000_000)

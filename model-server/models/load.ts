@@ -13,7 +13,7 @@ export interface ModelDefaults {
   intraOpThreads: number;
   maxBatchItems: number;
   maxBatchTokens: number;
-  maxPaddingShare: number;
+  batchOverheadTokens: number;
   maxQueueItems: number;
   maxQueueTokens: number;
   maxRespawns: number;
@@ -94,10 +94,14 @@ function makeScheduler(
   config: ModelConfig,
   { owner, defaults, observer }: OpenOptions,
 ): Scheduler {
-  const { maxBatchItems, maxBatchTokens, maxPaddingShare, maxQueueItems, maxQueueTokens } = defaults;
+  const { maxBatchItems, maxBatchTokens, batchOverheadTokens, maxQueueItems, maxQueueTokens } = defaults;
   return new Scheduler(pool, {
     owner,
-    batch: { maxItems: config.maxBatchItems ?? maxBatchItems, maxTokens: maxBatchTokens, maxPaddingShare },
+    batch: {
+      maxItems: config.maxBatchItems ?? maxBatchItems,
+      maxTokens: maxBatchTokens,
+      overheadTokens: batchOverheadTokens,
+    },
     queue: { maxItems: config.maxQueueItems ?? maxQueueItems, maxTokens: maxQueueTokens },
     queueDelayUs: config.queueDelayUs,
     clock: systemClock,

@@ -88,7 +88,7 @@ test('everything wrong is told at once, with its place, its value and what is al
     NEREID_SERVER_ADDRESS: 'no-port',
     PATH: '/bin',
   };
-  const flags = { maxBatchItems: 'many', chunkTokens: '', maxPaddingShare: '2' };
+  const flags = { maxBatchItems: 'many', chunkTokens: '', batchOverheadTokens: '-2' };
   expect(problemsOf(yaml, { env, flags })).toEqual([
     'nereid.yaml:1: there is no setting grpcPort. Did you mean grpc-port?',
     'nereid.yaml:4: metrics-port must have one value: a whole number from 0 to 65535',
@@ -101,7 +101,7 @@ test('everything wrong is told at once, with its place, its value and what is al
     'LLM_BASE_URL: llm-base-url must be a URL such as http://host:port, not "nowhere"',
     '--max-batch-items: max-batch-items must be a whole number, at least 1, not "many"',
     '--chunk-tokens: chunk-tokens must be a whole number, at least 16, not ""',
-    '--max-padding-share: max-padding-share must be a number from 0 to 1, not "2"',
+    '--batch-overhead-tokens: batch-overhead-tokens must be a number, at least 0, not "-2"',
   ]);
 });
 

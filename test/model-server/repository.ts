@@ -12,7 +12,7 @@ export const defaults: ModelDefaults = {
   intraOpThreads: 1,
   maxBatchItems: 32,
   maxBatchTokens: 1024,
-  maxPaddingShare: 0.1,
+  batchOverheadTokens: 8,
   maxQueueItems: 20_000,
   maxQueueTokens: 2_000_000,
   maxRespawns: 5,
