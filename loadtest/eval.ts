@@ -94,6 +94,11 @@ async function main(): Promise<void> {
   }
 }
 
+/** One line that overwrites itself; nothing where nobody watches. */
+function progress(line: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r${line}   `);
+}
+
 function openProduct(
   url: string | undefined,
   chunkTokens: string | undefined,
@@ -120,9 +125,7 @@ async function ingest({ url, collection }: Target, corpus: readonly Entry[]): Pr
     for (const { id, status, error } of job.documents) {
       if (status !== 'ready' && status !== 'unchanged') refused.push(`${id}: ${error?.message ?? status}`);
     }
-    process.stderr.write(
-      `\ringested ${Math.min(start + documentsPerCall, corpus.length)} of ${corpus.length}`,
-    );
+    progress(`ingested ${Math.min(start + documentsPerCall, corpus.length)} of ${corpus.length}`);
   }
   process.stderr.write('\n');
   if (refused.length > 0)
@@ -148,7 +151,7 @@ async function score(
     ndcgs!.push(ndcg(ranked, gains, depth));
     recalls!.push(recall(ranked, gains, depth));
     ranks!.push(reciprocalRank(ranked, gains, depth));
-    process.stderr.write(`\r${run.name}: ${times!.length} of ${set.queries.length}   `);
+    progress(`${run.name}: ${times!.length} of ${set.queries.length}   `);
   }
   process.stderr.write('\n');
   return {
