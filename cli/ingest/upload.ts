@@ -9,6 +9,11 @@ import type { WireDocument, WireJob, WireJobEvent } from './job-wire.ts';
 /** Characters of a document's id at most. */
 const MAX_ID = 512;
 
+/** Reasons that pass when the orchestrator is back, and how long that may take: half a minute. */
+const AWAY: readonly string[] = ['UNREACHABLE', 'STOPPING'];
+const RECONNECTS = 60;
+const RECONNECT_MS = 500;
+
 /** How one file ended. */
 export interface Outcome extends Omit<WireDocument, 'id' | 'status'> {
   file: Found;
@@ -89,13 +94,47 @@ async function form(batch: readonly Found[], collection: string | undefined): Pr
   return body;
 }
 
+/** Follows a job until all its files are settled. The job outlives a restart of the orchestrator, so this does too. */
 async function follow(
   api: Orchestrator,
   job: WireJob,
   batch: readonly Found[],
-  { signal, onProgress, onOutcome }: UploadOptions,
+  options: UploadOptions,
 ): Promise<void> {
   const open = new Map(batch.entries());
+  for (let attempt = 1; open.size > 0; attempt++) {
+    try {
+      await listen(api, job, { batch, open, options, onEvent: () => (attempt = 0) });
+      if (open.size > 0) throw new ApiFailure('UNREACHABLE', 'the connection ended too early');
+    } catch (error) {
+      if (!(error instanceof ApiFailure) || !AWAY.includes(error.reason)) throw error;
+      const [file] = open.values();
+      const names = [...open.values()].map(({ name }) => name).join(', ');
+      if (attempt === RECONNECTS) {
+        const message = `the connection was lost before these files were settled: ${names}. The orchestrator goes on with job ${job.job_id} when it runs again.`;
+        throw new ApiFailure(error.reason, message, { cause: error });
+      }
+      options.onProgress(file!, 'waiting for the orchestrator to come back');
+      await pause(RECONNECT_MS, undefined, { signal: options.signal });
+    }
+  }
+}
+
+interface Following {
+  batch: readonly Found[];
+  /** Files that are not settled yet, by their place in the batch. */
+  open: Map<number, Found>;
+  options: UploadOptions;
+  onEvent: () => void;
+}
+
+/** Reads one event stream to its end; one that is opened again tells first what is settled already. */
+async function listen(
+  api: Orchestrator,
+  job: WireJob,
+  { batch, open, options, onEvent }: Following,
+): Promise<void> {
+  const { signal, onProgress, onOutcome } = options;
   const settle = (index: number, document: WireDocument) => {
     const file = open.get(index);
     if (file === undefined) return;
@@ -105,6 +144,7 @@ async function follow(
   };
   for await (const { data } of api.events(`/v1/jobs/${encodeURIComponent(job.job_id)}/events`, { signal })) {
     const event = data as WireJobEvent;
+    onEvent();
     if (event.type === 'item_started') onProgress(batch[event.index]!, 'started');
     else if (event.type === 'item_progress')
       onProgress(batch[event.index]!, `${event.stage} ${event.done}/${event.total}`);
@@ -112,10 +152,6 @@ async function follow(
     else if (event.type === 'error') throw new ApiFailure(event.reason, event.message);
     else for (const [index, document] of event.job.documents.entries()) settle(index, document);
   }
-  if (open.size === 0) return;
-  const names = [...open.values()].map(({ name }) => name).join(', ');
-  const message = `the connection ended before these files were settled: ${names}. The orchestrator goes on with job ${job.job_id}.`;
-  throw new ApiFailure('UNEXPECTED_ANSWER', message);
 }
 
 /** A file that never became part of a job. */

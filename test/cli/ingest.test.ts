@@ -185,3 +185,21 @@ test('when the orchestrator stops halfway, the summary says what is in and what 
   expect(out).toContain('16 ready, 0 unchanged, 4 failed');
   expect(out).toContain('19.txt failed: STOPPING: The orchestrator is shutting down.');
 });
+
+test('a lost event stream is opened again, and the files that were settled meanwhile are counted', async () => {
+  let streams = 0;
+  const fake = await fakeOrchestrator({
+    handle: (request, response) => {
+      if (!request.url!.endsWith('/events') || ++streams > 1) return false;
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write(': the orchestrator is killed now\n\n', () => response.destroy());
+      return true;
+    },
+  });
+  const folder = folderWith({ 'a.md': 'a', 'b.md': 'b' });
+  const { code, out } = await nereid(['ingest', '--url', fake.url, folder]);
+  expect(out).toContain('2 ready, 0 unchanged, 0 failed');
+  expect(code).toBe(0);
+  expect(streams).toBe(2);
+  expect(fake.uploads).toHaveLength(1);
+});
