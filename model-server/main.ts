@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { InFlight } from './api/grpc/call.ts';
 import { listenGrpc } from './api/grpc/server.ts';
 import { healthRoutes, metricsRoutes } from './api/http/routes.ts';
 import { listenHttp } from './api/http/server.ts';
@@ -27,7 +28,10 @@ export async function run(config: ServerConfig): Promise<RunningServer> {
   const log = makeLog(config.logLevel);
   const metrics = makeMetrics();
   const state = { draining: false, version: packageVersion() };
-  const registry = makeRegistry(config, { log, metrics });
+  let updateHealth = () => {};
+  // A model that gives up after its last crash takes the server's health with it; the pool decides after this call.
+  const onCrash = () => setImmediate(() => updateHealth());
+  const registry = makeRegistry(config, { log, metrics, onCrash });
   // Listening comes before loading, so that probes and clients get an answer that says what is going on.
   const api = await listen(config, { registry, log, metrics, state });
   const destroy = async () => {
@@ -41,7 +45,8 @@ export async function run(config: ServerConfig): Promise<RunningServer> {
     await destroy();
     throw error;
   }
-  api.grpc.setServing(registry.ready);
+  updateHealth = () => api.grpc.setServing(registry.ready && !state.draining);
+  updateHealth();
   const ports = { grpcPort: api.grpc.port, httpPort: api.http.port, metricsPort: api.scrape.port };
   log.info({ host: config.host, ...ports }, 'ready');
 
@@ -67,7 +72,10 @@ interface Deps {
   state: { draining: boolean; version: string };
 }
 
-function makeRegistry(config: ServerConfig, { log, metrics }: Pick<Deps, 'log' | 'metrics'>): Registry {
+function makeRegistry(
+  config: ServerConfig,
+  { log, metrics, onCrash }: Pick<Deps, 'log' | 'metrics'> & { onCrash: () => void },
+): Registry {
   const registry = new Registry({
     repository: config.modelRepository,
     defaults: { ...config, instances: config.instances || availableParallelism() },
@@ -75,6 +83,7 @@ function makeRegistry(config: ServerConfig, { log, metrics }: Pick<Deps, 'log' |
       const observer = metrics.observe(model, version);
       const crashed = (respawnInMs: number | undefined) => {
         observer.crashed(respawnInMs);
+        onCrash();
         log.error({ model, version, respawnInMs }, 'an instance died');
       };
       return { ...observer, crashed };
@@ -99,7 +108,7 @@ async function listen(config: ServerConfig, { registry, log, metrics, state }: D
       flag: '--metrics-port',
     });
     closers.push(scrape);
-    const deps = { registry, metrics, log, maxInputsPerCall };
+    const deps = { registry, metrics, log, maxInputsPerCall, inFlight: new InFlight() };
     const grpc = await listenGrpc(deps, {
       host,
       port: config.grpcPort,

@@ -46,6 +46,8 @@ export interface BackendInfo {
   dimension: number;
   /** Labels of a classification head; 0 for embedders. */
   labels: number;
+  /** Whether there is a state for every token, which late interaction needs. */
+  perToken: boolean;
   executionProvider: string;
 }
 

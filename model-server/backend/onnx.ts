@@ -28,6 +28,7 @@ export class OnnxBackend {
       outputs: [...session.outputNames],
       dimension: isClassifier ? 0 : width,
       labels: isClassifier ? width : 0,
+      perToken: shapeOf(session, output).length === 3,
       executionProvider: 'cpu',
     };
   }
@@ -41,19 +42,13 @@ export class OnnxBackend {
       executionMode: 'sequential',
       graphOptimizationLevel: 'all',
     });
-    const strangers = session.inputNames.filter((name) => !KNOWN_INPUTS.includes(name));
-    if (!session.inputNames.includes('input_ids') || strangers.length > 0) {
-      throw new Error(
-        `its inputs are ${session.inputNames.join(', ')}; a text encoder takes input_ids and, optionally, attention_mask and token_type_ids`,
-      );
+    try {
+      return new OnnxBackend(session, chooseOutput(session));
+    } catch (error) {
+      // Without release the memory of a session that is of no use would stay.
+      await session.release();
+      throw error;
     }
-    const output = PREFERRED_OUTPUTS.find((name) => session.outputNames.includes(name));
-    if (output === undefined) {
-      throw new Error(
-        `none of its outputs (${session.outputNames.join(', ')}) is one of ${PREFERRED_OUTPUTS.join(', ')}`,
-      );
-    }
-    return new OnnxBackend(session, output);
   }
 
   /** @throws Error when the runtime refuses the batch. */
@@ -82,14 +77,35 @@ export class OnnxBackend {
   }
 }
 
+/** @throws Error when it is not a text encoder */
+function chooseOutput(session: InferenceSession): string {
+  const strangers = session.inputNames.filter((name) => !KNOWN_INPUTS.includes(name));
+  if (!session.inputNames.includes('input_ids') || strangers.length > 0) {
+    throw new Error(
+      `its inputs are ${session.inputNames.join(', ')}; a text encoder takes input_ids and, optionally, attention_mask and token_type_ids`,
+    );
+  }
+  const output = PREFERRED_OUTPUTS.find((name) => session.outputNames.includes(name));
+  if (output === undefined) {
+    throw new Error(
+      `none of its outputs (${session.outputNames.join(', ')}) is one of ${PREFERRED_OUTPUTS.join(', ')}`,
+    );
+  }
+  return output;
+}
+
 /** The declared last dimension of an output; models whose last dimension is not fixed are not served. */
 function lastDimension(session: InferenceSession, output: string): number {
-  const metadata = session.outputMetadata.find((entry) => entry.name === output);
-  const dimension = metadata?.isTensor ? metadata.shape.at(-1) : undefined;
+  const dimension = shapeOf(session, output).at(-1);
   if (typeof dimension !== 'number' || dimension <= 0) {
     throw new Error(
       `the last dimension of output ${output} is ${String(dimension)}; it must be a fixed number`,
     );
   }
   return dimension;
+}
+
+function shapeOf(session: InferenceSession, output: string): readonly (number | string)[] {
+  const metadata = session.outputMetadata.find((entry) => entry.name === output);
+  return metadata?.isTensor ? metadata.shape : [];
 }

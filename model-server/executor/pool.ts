@@ -4,7 +4,7 @@ import { WorkerExecutor, type WorkerExecutorOptions } from './executor.ts';
 
 export interface PoolOptions extends Omit<WorkerExecutorOptions, 'onCrash'> {
   instances: number;
-  /** Crashes within one minute after which an instance is not started again. */
+  /** Times that one instance is started again within a minute. */
   maxRespawns: number;
   /** For tests: how to wait before a respawn; the returned function cancels. */
   after?: (delayMs: number, task: () => void) => () => void;
@@ -20,7 +20,8 @@ export class Pool implements ExecutorPool {
   readonly #options: PoolOptions;
   readonly #executors: WorkerExecutor[] = [];
   readonly #listeners: (() => void)[] = [];
-  readonly #crashesMs: number[] = [];
+  /** When the predecessors of an instance in its place crashed. */
+  readonly #crashesMs = new WeakMap<WorkerExecutor, number[]>();
   readonly #pendingRespawns = new Set<() => void>();
   #failure: ServingError | undefined;
   #closed = false;
@@ -95,25 +96,26 @@ export class Pool implements ExecutorPool {
   #respawn(crashed: WorkerExecutor): void {
     if (this.#closed) return;
     const nowMs = Date.now();
-    this.#crashesMs.push(nowMs);
-    while (this.#crashesMs[0]! < nowMs - RESPAWN_WINDOW_MS) this.#crashesMs.shift();
-    if (this.#crashesMs.length > this.#options.maxRespawns) {
+    const before = this.#crashesMs.get(crashed) ?? [];
+    const crashesMs = [...before.filter((crashMs) => crashMs > nowMs - RESPAWN_WINDOW_MS), nowMs];
+    if (crashesMs.length > this.#options.maxRespawns) {
       this.#options.onCrash?.({ owner: this.#options.owner, respawnInMs: undefined });
       this.#giveUp(crashed);
       return;
     }
-    const delayMs = FIRST_RESPAWN_MS * 2 ** (this.#crashesMs.length - 1);
+    const delayMs = FIRST_RESPAWN_MS * 2 ** (crashesMs.length - 1);
     this.#options.onCrash?.({ owner: this.#options.owner, respawnInMs: delayMs });
     const after = this.#options.after ?? systemAfter;
     const cancel = after(delayMs, () => {
       this.#pendingRespawns.delete(cancel);
-      this.#replace(crashed);
+      this.#replace(crashed, crashesMs);
     });
     this.#pendingRespawns.add(cancel);
   }
 
-  #replace(crashed: WorkerExecutor): void {
+  #replace(crashed: WorkerExecutor, crashesMs: number[]): void {
     const next = this.#spawn();
+    this.#crashesMs.set(next, crashesMs);
     this.#executors.splice(this.#executors.indexOf(crashed), 1, next);
     next.opened.then(
       () => this.#tell(),

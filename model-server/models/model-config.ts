@@ -101,14 +101,35 @@ const hubConfig = z.object({
   architectures: z.array(z.string()).optional(),
   max_position_embeddings: z.int().positive().optional(),
 });
-const poolingConfig = z.object({
-  pooling_mode_cls_token: z.boolean().optional(),
-  pooling_mode_mean_tokens: z.boolean().optional(),
-  pooling_mode_max_tokens: z.boolean().optional(),
-});
+const POOLING_MODES: Record<string, Pooling> = {
+  pooling_mode_cls_token: 'cls',
+  pooling_mode_mean_tokens: 'mean',
+  pooling_mode_max_tokens: 'max',
+};
+/** Another pooling, or several at once, would give other vectors than the model's own; better none than wrong ones. */
+const poolingConfig = z
+  .record(z.string(), z.unknown())
+  .transform((config) =>
+    Object.keys(config).filter((key) => key.startsWith('pooling_mode_') && config[key] === true),
+  )
+  .refine((modes) => modes.length <= 1, {
+    error: (issue) => `several poolings at once are not supported: ${String(issue.input)}`,
+  })
+  .refine((modes) => modes.every((mode) => mode in POOLING_MODES), {
+    error: (issue) =>
+      `this pooling is not supported: ${String(issue.input)}; there are ${Object.keys(POOLING_MODES).join(', ')}`,
+  })
+  .transform((modes): Pooling => POOLING_MODES[modes[0] ?? ''] ?? 'mean');
 const sentenceConfig = z.object({ max_seq_length: z.int().positive().nullish() });
 const tokenizerConfig = z.object({ model_max_length: z.number().positive().optional() });
-const modules = z.array(z.object({ type: z.string(), path: z.string() }));
+const modules = z.array(
+  z.object({
+    type: z
+      .string()
+      .regex(/\.(Transformer|Pooling|Normalize)$/, 'only Transformer, Pooling and Normalize are supported'),
+    path: z.string(),
+  }),
+);
 
 /** Task, pooling, length and normalisation, from the files that sentence-transformers and transformers write. */
 function readHubFiles(folder: string): Pick<ModelConfig, 'task' | 'maxTokens' | 'pooling' | 'normalize'> {
@@ -125,7 +146,7 @@ function readHubFiles(folder: string): Pick<ModelConfig, 'task' | 'maxTokens' | 
   return {
     task: isClassifier ? 'rerank' : 'embed',
     maxTokens: Math.min(...limits.filter((limit) => limit != null), 8192),
-    pooling: pooling?.pooling_mode_cls_token ? 'cls' : pooling?.pooling_mode_max_tokens ? 'max' : 'mean',
+    pooling: pooling ?? 'mean',
     // Without modules.json it is not a sentence-transformers model; unit length is what callers of Embed expect.
     normalize: steps.length === 0 || steps.some((step) => step.type.endsWith('.Normalize')),
   };

@@ -76,7 +76,8 @@ export class Model {
 
   get tasks(): Task[] {
     if (this.#loaded === undefined) return [];
-    return this.#loaded.config.task === 'embed' ? ['embed', 'rerank'] : ['rerank'];
+    if (this.#loaded.config.task === 'rerank') return ['rerank'];
+    return this.#loaded.info.perToken ? ['embed', 'rerank'] : ['embed'];
   }
 
   /** How this model reranks, if it is loaded. */
@@ -154,15 +155,14 @@ export class Model {
     const loaded = this.#usable('rerank');
     const started = performance.now();
     const prepare = this.#prepareOptions(loaded, options);
-    let encoded: EncodedText[];
-    let reduction: Reduction = { kind: 'logits' };
-    if (loaded.config.task === 'rerank') {
-      encoded = await preparePairs(loaded.tokenizer, { query, documents }, prepare);
-    } else {
-      encoded = await prepareTexts(loaded.tokenizer, documents, prepare);
-      reduction = { kind: 'maxsim', query: await this.#queryStates(loaded, query, options) };
-    }
+    const isCrossEncoder = loaded.config.task === 'rerank';
+    const encoded = isCrossEncoder
+      ? await preparePairs(loaded.tokenizer, { query, documents }, prepare)
+      : await prepareTexts(loaded.tokenizer, documents, prepare);
     const tokenizeUs = (performance.now() - started) * 1000;
+    const reduction: Reduction = isCrossEncoder
+      ? { kind: 'logits' }
+      : { kind: 'maxsim', query: await this.#queryStates(loaded, query, options) };
     const results = await this.#run(
       loaded,
       encoded.map((text) => ({ row: text.row, reduction })),

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { createReadStream, existsSync, readdirSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { ServingError } from '../errors.ts';
 import type { ModelConfig } from './model-config.ts';
+
+const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'];
 
 /** One version of a model in the repository folder: `<name>/<version>/model.onnx`. */
 export interface ModelFolder {
@@ -28,7 +30,10 @@ export function scanRepository(repository: string): ModelFolder[] {
     );
   }
   return readdirSync(repository)
-    .filter((name) => !name.startsWith('.') && statSync(join(repository, name)).isDirectory())
+    .filter(
+      (name) =>
+        !name.startsWith('.') && statSync(join(repository, name), { throwIfNoEntry: false })?.isDirectory(),
+    )
     .sort()
     .flatMap((name) => latestVersion(name, join(repository, name)) ?? []);
 }
@@ -45,17 +50,24 @@ function latestVersion(name: string, folder: string): ModelFolder | undefined {
 }
 
 /**
- * The space id of an embedding model: a hash of all that decides its vectors, so that a renamed model keeps its space
+ * The space id of an embedding model: a hash of all that decides its vectors (the files of its version, so that weights
+ * outside model.onnx count too, the tokenizer, pooling, normalisation and length), so that a renamed model keeps its space
  * and a changed one gets a new one.
  */
 export async function hashSpace(model: ModelFolder, config: ModelConfig): Promise<string> {
   const hash = createHash('sha256');
-  const tokenizer = [model.versionFolder, model.folder]
-    .map((folder) => join(folder, 'tokenizer.json'))
-    .find((file) => existsSync(file));
   hash.update(JSON.stringify([config.pooling, config.normalize, config.maxTokens]));
-  if (tokenizer !== undefined) hash.update(readFileSync(tokenizer));
-  for await (const part of createReadStream(model.modelFile, { highWaterMark: 1024 * 1024 }))
-    hash.update(part);
+  const tokenizer = TOKENIZER_FILES.map((name) =>
+    [model.versionFolder, model.folder].map((folder) => join(folder, name)).find((file) => existsSync(file)),
+  );
+  const weights = readdirSync(model.versionFolder, { withFileTypes: true })
+    .filter((entry) => entry.isFile() && !TOKENIZER_FILES.includes(entry.name))
+    .map((entry) => join(model.versionFolder, entry.name))
+    .sort();
+  for (const file of [...tokenizer, ...weights]) {
+    if (file === undefined) continue;
+    hash.update(`\0${basename(file)}\0${statSync(file).size}\0`);
+    for await (const part of createReadStream(file, { highWaterMark: 1024 * 1024 })) hash.update(part);
+  }
   return hash.digest('hex').slice(0, 32);
 }

@@ -15,7 +15,6 @@ export interface ItemOptions {
   enqueuedUs: number;
   /** On the scheduler's clock. */
   deadlineUs?: number | undefined;
-  signal?: AbortSignal | undefined;
   /** Called once, after the item has been settled. */
   onSettled: (item: Item) => void;
 }
@@ -29,9 +28,7 @@ export class Item {
   readonly deadlineUs: number;
   readonly promise: Promise<ItemResult>;
   readonly #settled = Promise.withResolvers<ItemResult>();
-  readonly #signal: AbortSignal | undefined;
   readonly #onSettled: (item: Item) => void;
-  readonly #onAbort = () => this.settle(cancelled(this.#signal));
   #isSettled = false;
 
   constructor(options: ItemOptions) {
@@ -41,10 +38,7 @@ export class Item {
     this.enqueuedUs = options.enqueuedUs;
     this.deadlineUs = options.deadlineUs ?? Number.POSITIVE_INFINITY;
     this.promise = this.#settled.promise;
-    this.#signal = options.signal;
     this.#onSettled = options.onSettled;
-    if (this.#signal?.aborted) this.#onAbort();
-    else this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
   get isSettled(): boolean {
@@ -55,15 +49,32 @@ export class Item {
   settle(outcome: ItemResult | ServingError): void {
     if (this.#isSettled) return;
     this.#isSettled = true;
-    this.#signal?.removeEventListener('abort', this.#onAbort);
     if (outcome instanceof ServingError) this.#settled.reject(outcome);
     else this.#settled.resolve(outcome);
     this.#onSettled(this);
   }
 }
 
-function cancelled(signal: AbortSignal | undefined): ServingError {
-  const reason: unknown = signal?.reason;
+/**
+ * Settles the items of one call when its signal aborts. One listener serves them all: adding one for each would take time
+ * that grows with the square of their number.
+ */
+export function cancelTogether(items: readonly Item[], signal: AbortSignal | undefined): void {
+  if (signal === undefined || items.length === 0) return;
+  const cancel = () => {
+    for (const item of items) item.settle(cancelled(signal));
+  };
+  if (signal.aborted) {
+    cancel();
+    return;
+  }
+  signal.addEventListener('abort', cancel, { once: true });
+  const forget = () => signal.removeEventListener('abort', cancel);
+  Promise.allSettled(items.map((item) => item.promise)).then(forget);
+}
+
+function cancelled(signal: AbortSignal): ServingError {
+  const reason: unknown = signal.reason;
   return reason instanceof ServingError
     ? reason
     : new ServingError('CANCELLED', 'The caller cancelled the request.');

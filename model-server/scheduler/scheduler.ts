@@ -3,7 +3,7 @@ import type { BatchResult, Executor, ExecutorPool, Reduction, TokenRow } from '.
 import { assemble } from './assemble.ts';
 import { type BatchLimits, chooseBatch } from './batch-policy.ts';
 import type { Clock } from './clock.ts';
-import { Item, type ItemResult } from './item.ts';
+import { cancelTogether, Item, type ItemResult } from './item.ts';
 import { BoundedQueue, type QueueLimits } from './queue.ts';
 
 /**
@@ -85,9 +85,11 @@ export class Scheduler {
     this.#refuseWhenDown();
     const tokens = inputs.reduce((sum, input) => sum + input.row.ids.length, 0);
     this.#queue.admit(inputs.length, tokens, () => this.#estimateWaitMs());
-    const promises = inputs.map((input) => this.#enqueue(input, options));
+    const items = inputs.map((input) => this.#makeItem(input, options));
+    cancelTogether(items, options.signal);
+    for (const item of items) if (!item.isSettled) this.#queue.push(item);
     this.#deferPump();
-    return promises;
+    return items.map((item) => item.promise);
   }
 
   /** Refuses new inputs, finishes what waits and runs. */
@@ -109,18 +111,16 @@ export class Scheduler {
     if (this.#pool.failure !== undefined) throw ServingError.from(this.#pool.failure);
   }
 
-  #enqueue(input: { row: TokenRow; reduction: Reduction }, options: SubmitOptions): Promise<ItemResult> {
-    const item = new Item({
+  #makeItem(input: { row: TokenRow; reduction: Reduction }, { deadlineUs }: SubmitOptions): Item {
+    return new Item({
       ...input,
-      ...options,
+      deadlineUs,
       enqueuedUs: this.#options.clock.nowUs(),
       onSettled: (settled) => {
         this.#queue.remove(settled);
         this.#tellIdle();
       },
     });
-    if (!item.isSettled) this.#queue.push(item);
-    return item.promise;
   }
 
   #deferPump(): void {
@@ -159,7 +159,10 @@ export class Scheduler {
     for (let retry = this.#retries.shift(); retry !== undefined; retry = this.#retries.shift()) {
       if (!retry.isSettled && !this.#expire(retry, nowUs)) return [retry];
     }
-    const window = this.#queue.window(WINDOW).filter((item) => !this.#expire(item, nowUs));
+    let window: Item[];
+    // What waits behind a window full of expired items must not be forgotten.
+    do window = this.#queue.window(WINDOW).filter((item) => !this.#expire(item, nowUs));
+    while (window.length === 0 && this.#queue.size > 0);
     if (window.length === 0 || this.#waitForCompany(window, nowUs)) return [];
     const lengths = window.map((item) => item.tokens);
     return chooseBatch(lengths, this.#options.batch, this.#pool.free).map((index) => window[index]!);

@@ -143,13 +143,15 @@ function find(haystack: readonly number[], needle: readonly number[], from: numb
   );
 }
 
-/** A long text, cut before white space so that no word is split. */
+/** A long text, cut before white space so that no word is split; where there is none, between two characters. */
 function* pieces(text: string): Generator<string> {
   let from = 0;
   while (text.length - from > PIECE_CHARS) {
-    const border = /\s/g;
-    border.lastIndex = from + PIECE_CHARS;
-    const next = border.exec(text)?.index ?? text.length;
+    const limit = from + PIECE_CHARS;
+    const space = text.slice(limit, limit + PIECE_CHARS).search(/\s/);
+    let next = space < 0 ? Math.min(limit + PIECE_CHARS, text.length) : limit + space;
+    // Never between the halves of a surrogate pair.
+    if (/[\uDC00-\uDFFF]/.test(text.charAt(next))) next++;
     yield text.slice(from, next);
     from = next;
   }

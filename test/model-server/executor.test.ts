@@ -114,6 +114,14 @@ describe('a pool of worker threads', () => {
     expect((await runOn(pool, 5)).outputs[0]![0]).toBe(5);
   });
 
+  it('counts the crashes of each instance for itself', async () => {
+    const pool = makePool({ instances: 2, maxRespawns: 1 });
+    await pool.open();
+    for (const _ of ['one', 'the other']) await expect(runOn(pool, 666)).rejects.toThrow();
+    expect(respawns.map(({ delayMs }) => delayMs)).toEqual([100, 100]);
+    expect(pool.failure).toBeUndefined();
+  });
+
   it('waits longer before each respawn, and gives up after the limit', async () => {
     const crashes: (number | undefined)[] = [];
     const pool = makePool({ onCrash: ({ respawnInMs }) => crashes.push(respawnInMs) });

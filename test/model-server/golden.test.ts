@@ -47,6 +47,15 @@ describe('the tokenizer', () => {
     expect(whole!.length).toBe(piece!.length * 20_000);
   });
 
+  it('gives the event loop its turns on a long text without white space', async () => {
+    let turns = 0;
+    const timer = setInterval(() => turns++, 1);
+    const [ids] = await tokenizer.idsOf(['日本語🙂'.repeat(60_000)]);
+    clearInterval(timer);
+    expect(ids).toHaveLength(60_000 * 4);
+    expect(turns).toBeGreaterThan(2);
+  });
+
   it('stops a long text when the caller has gone', async () => {
     await expect(tokenizer.idsOf(['word '.repeat(200_000)], AbortSignal.abort())).rejects.toThrow();
   });

@@ -135,6 +135,14 @@ describe('Embed', () => {
     });
   });
 
+  it('tells a mistake of any length without ending the connection', async () => {
+    const healthy = embed({ inputs: ['a'] });
+    await expect(embed({ model: 'm'.repeat(100_000), inputs: ['a'] })).rejects.toMatchObject({
+      reason: 'MODEL_NOT_FOUND',
+    });
+    expect((await healthy).embeddings).toHaveLength(1);
+  });
+
   it('refuses invalid UTF-8 with INVALID_ARGUMENT, and goes on', async () => {
     const broken = Buffer.from([0x1a, 2, 0xc3, 0x28]);
     await expect(client.call(EMBED, embedTypes, broken)).rejects.toMatchObject({

@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { readModelConfig } from '../../model-server/models/model-config.ts';
@@ -55,6 +55,32 @@ describe('a damaged model', () => {
       /config\.pbtxt: line \d+/,
     ],
     [
+      'an unsupported pooling',
+      (folder) => writeFileSync(join(folder, '1_Pooling', 'config.json'), '{"pooling_mode_lasttoken": true}'),
+      'MODEL_CONFIG_INVALID',
+      /pooling_mode_lasttoken/,
+    ],
+    [
+      'two poolings at once',
+      (folder) =>
+        writeFileSync(
+          join(folder, '1_Pooling', 'config.json'),
+          '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true}',
+        ),
+      'MODEL_CONFIG_INVALID',
+      /several poolings/,
+    ],
+    [
+      'a module that is not supported',
+      (folder) =>
+        writeFileSync(
+          join(folder, 'modules.json'),
+          '[{"type": "sentence_transformers.models.Dense", "path": "2"}]',
+        ),
+      'MODEL_CONFIG_INVALID',
+      /modules\.json.*only Transformer/s,
+    ],
+    [
       'another name in the config',
       (folder) => writeFileSync(join(folder, 'config.pbtxt'), 'name: "other"'),
       'MODEL_CONFIG_INVALID',
@@ -105,6 +131,26 @@ describe('a repository', () => {
     const original = await load(join(import.meta.dirname, '..', '..', 'model-repository'));
     expect(registry.models.map((model) => model.folder.version)).toEqual([1]);
     expect(registry.models[0]!.space).toBe(original.registry.models[0]!.space);
+  });
+
+  it('gives another space to other weights outside the model file, and to another tokenizer', async () => {
+    const path = repository();
+    const weights = copyShippedModel(path, 'weights');
+    writeFileSync(join(weights, '1', 'model.onnx_data'), 'other weights');
+    const tokenizer = copyShippedModel(path, 'tokenizer');
+    appendFileSync(join(tokenizer, 'tokenizer_config.json'), ' ');
+    copyShippedModel(path, 'same');
+    for (const name of ['weights', 'tokenizer', 'same']) writeFileSync(join(path, name, 'config.pbtxt'), '');
+    const { registry } = await load(path);
+    expect(new Set(registry.models.map((model) => model.space)).size).toBe(3);
+  });
+
+  it('leaves out a link that leads nowhere', async () => {
+    const path = repository();
+    symlinkSync(join(path, 'gone'), join(path, 'link'));
+    writeFileSync(join(copyShippedModel(path, 'm'), 'config.pbtxt'), '');
+    const { registry } = await load(path);
+    expect(registry.models.map((model) => model.folder.name)).toEqual(['m']);
   });
 
   it('asks which one when several models can do the task', async () => {

@@ -154,6 +154,32 @@ describe('cancel and deadline', () => {
     expect(scheduler.queuedItems).toBe(0);
   });
 
+  it('does not forget what waits behind more expired work than it looks at', async () => {
+    const { clock, pool, submit } = setUp(1, { queue: { maxItems: 1000, maxTokens: 10_000 } });
+    submit(1);
+    clock.tick();
+    const expired = Array.from({ length: 300 }, () => submit(2, { deadlineUs: 1000 }));
+    const last = submit(3);
+    clock.advance(1000);
+    pool.held[0]!.succeed();
+    await settle();
+    expect(pool.held.map((held) => held.rows)).toEqual([[[3, 3]]]);
+    pool.held[0]!.succeed();
+    await last;
+    for (const outcome of await Promise.allSettled(expired)) expect(outcome.status).toBe('rejected');
+  });
+
+  it('listens to a call once, however many inputs it has', () => {
+    const { scheduler } = setUp(0, { queue: { maxItems: 100, maxTokens: 1000 } });
+    const { signal } = new AbortController();
+    let listeners = 0;
+    signal.addEventListener = () => void listeners++;
+    scheduler
+      .submit([input(1), input(2), input(3)], { signal })
+      .forEach((promise) => void promise.catch(() => undefined));
+    expect(listeners).toBe(1);
+  });
+
   it('never runs expired work', async () => {
     const { clock, pool, submit } = setUp();
     submit(1);

@@ -138,6 +138,22 @@ describe('shutdown', () => {
     expect((await running).embeddings).toHaveLength(200);
   });
 
+  it('does not wait for streams on which nothing happens', async () => {
+    // The time to drain is far longer than the test may take.
+    const { grpcPort } = await start({ drainMs: 600_000 });
+    const client = new TestClient(grpcPort);
+    clients.push(client);
+    const watch = healthClient(grpcPort).watch({ service: '' });
+    const streamed = client.raw.makeBidiStreamRequest(
+      '/nereid.serving.v1.EmbedService/EmbedStream',
+      (bytes: Buffer) => bytes,
+      (bytes: Buffer) => bytes,
+    );
+    for (const call of [watch, streamed]) call.on('error', () => undefined);
+    await new Promise((resolve) => watch.once('data', resolve));
+    await server!.close();
+  });
+
   it('fails to start when no model can be loaded, and says why', async () => {
     await expect(start({ modelRepository: import.meta.dirname })).rejects.toThrow(/holds no model/);
   });

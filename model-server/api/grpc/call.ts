@@ -5,12 +5,36 @@ import type { Metrics } from '../../metrics.ts';
 import type { Registry } from '../../models/registry.ts';
 import { Undecodable } from './service.ts';
 
+/** Characters of an error's text at most. */
+const MAX_DETAILS = 1_000;
+
 /** What every handler needs. */
 export interface ApiDeps {
   registry: Registry;
   metrics: Metrics;
   log: Log;
   maxInputsPerCall: number;
+  inFlight: InFlight;
+}
+
+/** How many requests are being answered, messages of streams counted one by one. */
+export class InFlight {
+  #count = 0;
+  #onIdle: (() => void)[] = [];
+
+  enter(): void {
+    this.#count++;
+  }
+
+  leave(): void {
+    this.#count--;
+    if (this.#count === 0) for (const tell of this.#onIdle.splice(0)) tell();
+  }
+
+  /** Resolves when nothing is being answered. */
+  idle(): Promise<void> {
+    return this.#count === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve));
+  }
 }
 
 /** One signal and deadline per call. */
@@ -44,6 +68,7 @@ export function unary<Request, Response>(
 /** Runs one request, counts and logs its outcome. @throws ServingError only */
 export async function measured<T>(deps: ApiDeps, method: string, run: () => Promise<T>): Promise<T> {
   const started = performance.now();
+  deps.inFlight.enter();
   let reason = 'OK';
   try {
     return await run();
@@ -57,6 +82,7 @@ export async function measured<T>(deps: ApiDeps, method: string, run: () => Prom
     );
     throw error;
   } finally {
+    deps.inFlight.leave();
     deps.metrics.requestDone({ method, reason, seconds: (performance.now() - started) / 1000 });
   }
 }
@@ -83,5 +109,8 @@ export function toStatus(error: ServingError) {
   const metadata = new Metadata();
   metadata.set('nereid-reason', error.reason);
   if (error.retryAfterMs !== undefined) metadata.set('nereid-retry-after-ms', String(error.retryAfterMs));
-  return { code: error.row.grpc, details: error.message, metadata };
+  // The text travels in a header: one that is too long would end the whole connection.
+  const details =
+    error.message.length > MAX_DETAILS ? `${error.message.slice(0, MAX_DETAILS)}...` : error.message;
+  return { code: error.row.grpc, details, metadata };
 }

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { EmbedService, ModelService, RerankService } from '../../../proto/gen/serving_pb.js';
@@ -25,6 +26,9 @@ export interface GrpcApi {
   destroy(): void;
 }
 
+/** An answer may still be on its way to a slow reader when the last request is done. */
+const FLUSH_MS = 500;
+
 const SERVICES = [EmbedService, RerankService, ModelService];
 
 /** Listens for gRPC: the serving services, health (Check and Watch) and reflection. */
@@ -50,7 +54,15 @@ export async function listenGrpc(deps: ApiDeps, options: GrpcOptions): Promise<G
   return {
     port,
     setServing,
-    close: () => new Promise((resolve) => server.tryShutdown(() => resolve())),
+    async close() {
+      const ended = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+      await Promise.race([
+        ended,
+        deps.inFlight.idle().then(() => pause(FLUSH_MS, undefined, { ref: false })),
+      ]);
+      // What is left are streams that nobody sends on: health watchers and idle EmbedStreams never end by themselves.
+      server.forceShutdown();
+    },
     destroy: () => server.forceShutdown(),
   };
 }
