@@ -12,7 +12,8 @@ const list = <T extends z.ZodType>(item: T) =>
 const tensor = z.strictObject({ name: z.string(), data_type: z.string(), dims: list(z.int()) });
 
 /**
- * The fields of Triton's config.pbtxt that are honoured. All others are refused by name: a setting that is silently
+ * The fields of Triton's config.pbtxt that are honoured. (`input` and `output` may stand there, as Triton writes them; what
+ * counts is what the model file itself declares.) All others are refused by name: a setting that is silently
  * ignored is worse than an error.
  */
 const fileSchema = z.strictObject({

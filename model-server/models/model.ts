@@ -135,6 +135,7 @@ export class Model {
   /** Unit-length (if the model says so) vectors of texts. @throws ServingError */
   async embed(texts: readonly string[], options: CallOptions): Promise<EmbedOutcome> {
     const loaded = this.#usable('embed');
+    loaded.scheduler.refuseEarly(texts.length);
     const started = performance.now();
     const encoded = await prepareTexts(loaded.tokenizer, texts, this.#prepareOptions(loaded, options));
     const tokenizeUs = (performance.now() - started) * 1000;
@@ -153,6 +154,7 @@ export class Model {
   /** Scores documents against a query in the way this model can. @throws ServingError */
   async rerank(query: string, documents: readonly string[], options: CallOptions): Promise<RerankOutcome> {
     const loaded = this.#usable('rerank');
+    loaded.scheduler.refuseEarly(documents.length);
     const started = performance.now();
     const prepare = this.#prepareOptions(loaded, options);
     const isCrossEncoder = loaded.config.task === 'rerank';

@@ -74,6 +74,15 @@ export class Scheduler {
   }
 
   /**
+   * Refuses a call that would not fit, before the work of tokenising it is done.
+   * @throws ServingError QUEUE_FULL, MODEL_DRAINING, BACKEND_UNAVAILABLE
+   */
+  refuseEarly(inputs: number): void {
+    this.#refuseWhenDown();
+    this.#queue.admit(inputs, 0, () => this.#estimateWaitMs());
+  }
+
+  /**
    * Queues the inputs of one call; they are admitted together or not at all.
    * @returns one promise per input, each settled exactly once
    * @throws ServingError QUEUE_FULL, MODEL_DRAINING, BACKEND_UNAVAILABLE

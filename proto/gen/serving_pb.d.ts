@@ -30,7 +30,8 @@ export declare type ModelRef = Message<"nereid.serving.v1.ModelRef"> & {
   version: number;
 
   /**
-   * A hash of all that decides the vectors: weights, tokenizer, pooling, normalisation, maximum length.
+   * A hash of all that decides the vectors: the files of the version (weights), tokenizer, pooling, normalisation, maximum
+   * length.
    * Empty for models that make no vectors.
    *
    * @generated from field: string space = 3;

@@ -90,6 +90,8 @@ describe('admission', () => {
     submit(1);
     clock.tick();
     for (const id of [2, 3, 4, 5, 6, 7, 8]) submit(id);
+    expect(() => scheduler.refuseEarly(2)).toThrowError(expect.objectContaining({ reason: 'QUEUE_FULL' }));
+    expect(() => scheduler.refuseEarly(1)).not.toThrow();
     expect(() => scheduler.submit([input(9), input(10)])).toThrowError(
       expect.objectContaining({
         reason: 'QUEUE_FULL',
