@@ -9,18 +9,23 @@ export interface CitedPiece {
 }
 
 /** [1], [1, 2], [1; 2], [1-3], [source 1], with the blanks before it. */
-const marker = /^(\s*)\[\s*(?:sources?\s+)?(\d+(?:\s*[,;–-]\s*\d+)*)\s*\]/i;
+const marker = /^(\s*)\[\s*(?:sources?\s+)?(\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*)\s*\]/i;
 /** What may still become a marker when more text comes. */
-const unfinishedMarker = /^\s*\[\s*(?:s(?:o(?:u(?:r(?:c(?:e(?:s|\s[\s\d,;–-]*)?)?)?)?)?)?)?[\s\d,;–-]*$/i;
+const unfinishedMarker =
+  /^\s*\[(?![^\]]*\d{5})\s*(?:s(?:o(?:u(?:r(?:c(?:e(?:s|\s[\s\d,;–-]*)?)?)?)?)?)?)?[\s\d,;–-]*$/i;
 /** Nobody writes longer markers; what is longer is text. */
 const longestMarker = 80;
+/** A bracket right behind one of these may be an index, as in `items[0]`. */
+const gluing = /[\p{L}\p{N}_)\]]$/u;
+/** The least number that is a year or a value rather than a source, unless it was sent. */
+const leastValue = 100;
 /** How much of the answer before a marker is searched for the statement that it supports. */
 const statementWindow = 800;
 
 /**
  * Reads an answer piece by piece, finds the `[n]` in it wherever the pieces are cut, and checks them against the
  * sources that were really sent. A number that was not sent is taken out of the text and kept in `removed`; the
- * others are written as `[1][2]`.
+ * others are written as `[1][2]`. What looks like an index of code (`items[0]`) or a year (`[2019-2021]`) is text.
  */
 export class CitationReader {
   readonly #sources: ReadonlyMap<number, AnswerSource>;
@@ -31,6 +36,7 @@ export class CitationReader {
   #held = '';
   /** The answer so far without markers, to find the statement in front of one. */
   #prose = '';
+  #afterMarker = false;
   text = '';
 
   constructor(sources: readonly AnswerSource[]) {
@@ -57,10 +63,10 @@ export class CitationReader {
         continue;
       }
       const found = marker.exec(this.#held);
-      if (found && found[0].length <= longestMarker) {
+      if (found && this.#isCitation(found)) {
         this.#cite(out, found);
         this.#take(found[0].length);
-      } else if (!atEnd && this.#held.length < longestMarker && this.#mayGrow()) {
+      } else if (!found && !atEnd && this.#held.length < longestMarker && this.#mayGrow()) {
         break;
       } else {
         const bracket = this.#held.indexOf('[');
@@ -68,6 +74,14 @@ export class CitationReader {
       }
     }
     return out;
+  }
+
+  #isCitation([whole, blanks = '', list = '']: RegExpExecArray): boolean {
+    if (whole.length > longestMarker) return false;
+    const unknown = numbersOf(list).filter((number) => !this.#sources.has(number));
+    if (unknown.some((number) => number >= leastValue)) return false;
+    const glued = blanks === '' && !this.#afterMarker && gluing.test(this.text.slice(-2));
+    return !glued || unknown.length === 0;
   }
 
   #mayGrow(): boolean {
@@ -83,10 +97,12 @@ export class CitationReader {
   #emit(out: CitedPiece, text: string): void {
     out.text += text;
     this.text += text;
+    this.#afterMarker = false;
     this.#prose = (this.#prose + text).slice(-statementWindow);
   }
 
   #cite(out: CitedPiece, [, blanks = '', list = '']: RegExpExecArray): void {
+    this.#afterMarker = true;
     const known: number[] = [];
     for (const number of numbersOf(list)) {
       if (this.#sources.has(number)) known.push(number);
