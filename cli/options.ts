@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { type Config, loadConfig, ownVariables } from './config/config.ts';
+import { type Config, type ListenerKey, loadConfig, ownVariables } from './config/config.ts';
 import { type Setting, type SettingKey, settings } from './config/settings.ts';
 
 /** Adds `--config` and a flag for each setting. */
@@ -15,15 +15,16 @@ export function addSettings(command: Command, of: readonly Setting[]): Command {
 }
 
 /**
- * The configuration with this command's flags on top.
+ * The configuration with this command's flags on top; `listeners` are those that the command opens, by default all.
  * @throws ConfigError
  */
-export function configOf(command: Command): Config {
+export function configOf(command: Command, listeners?: readonly ListenerKey[]): Config {
   return loadConfig({
     flags: givenFlags(command),
     env: process.env,
     cwd: process.cwd(),
     configFile: command.getOptionValue('config') as string | undefined,
+    listeners,
   });
 }
 

@@ -17,7 +17,7 @@ export function addClientOptions(command: Command): Command {
  * @throws ConfigError, CommandFailure (a URL that is none)
  */
 export function orchestratorOf(command: Command): { orchestrator: Orchestrator; config: Config } {
-  const config = configOf(command);
+  const config = configOf(command, []);
   const given =
     (command.getOptionValue('url') as string | undefined) ?? (process.env[ownVariables.url] || undefined);
   const url = given ?? `http://${reachableHost(config.host)}:${config.port}`;

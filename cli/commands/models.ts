@@ -24,7 +24,7 @@ Examples:
   nereid models --server-address 10.0.0.7:8001 --json`,
     )
     .action(async ({ json = false }: { json?: boolean }, self: Command) => {
-      using server = new ModelServer(configOf(self).serverAddress);
+      using server = new ModelServer(configOf(self, []).serverAddress);
       const reply = await server.call(ModelService.method.listModels, {});
       console.log(json ? JSON.stringify(toJson(ListModelsResponseSchema, reply), null, 2) : listing(reply));
     });

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { ragConfig } from '../config/config.ts';
+import { listenersOf, ragConfig } from '../config/config.ts';
 import { settingsOf } from '../config/settings.ts';
 import { relaunchTuned } from '../launch/memory-tuning.ts';
 import { runProgram } from '../launch/run-program.ts';
@@ -21,7 +21,7 @@ Examples:
   QDRANT_URL=http://127.0.0.1:6333 LLM_BASE_URL=http://127.0.0.1:11434/v1 LLM_MODEL=qwen3 nereid rag`,
     )
     .action(async (_options: object, self: Command) => {
-      const config = ragConfig(configOf(self));
+      const config = ragConfig(configOf(self, listenersOf.rag));
       await relaunchTuned('rag');
       await runProgram(async () => {
         const { run } = await import('../../orchestrator/main.ts');

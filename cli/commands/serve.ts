@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { serverConfig } from '../config/config.ts';
+import { listenersOf, serverConfig } from '../config/config.ts';
 import { settingsOf } from '../config/settings.ts';
 import { relaunchTuned } from '../launch/memory-tuning.ts';
 import { runProgram } from '../launch/run-program.ts';
@@ -21,7 +21,7 @@ Examples:
   NEREID_GRPC_PORT=9001 nereid serve --log-level warn`,
     )
     .action(async (_options: object, self: Command) => {
-      const config = serverConfig(configOf(self));
+      const config = serverConfig(configOf(self, listenersOf.server));
       await relaunchTuned('serve');
       await runProgram(async () => {
         const { run } = await import('../../model-server/main.ts');

@@ -23,7 +23,20 @@ export interface ConfigSources {
   cwd: string;
   /** Without one, `nereid.yaml` in `cwd` is read if it is there. */
   configFile?: string | undefined;
+  /** The listeners that the command opens, whose ports must differ; without it, those of both programs. */
+  listeners?: readonly ListenerKey[] | undefined;
 }
+
+/** A setting that is the port of a listener. */
+export type ListenerKey = 'grpcPort' | 'httpPort' | 'metricsPort' | 'port';
+
+/** The listeners of each program. */
+export const listenersOf = {
+  server: ['grpcPort', 'httpPort', 'metricsPort'],
+  rag: ['port'],
+} as const satisfies Record<string, readonly ListenerKey[]>;
+
+const allListeners: readonly ListenerKey[] = [...listenersOf.server, ...listenersOf.rag];
 
 export interface Config extends Readonly<Settings> {
   /** The configuration file that was read. */
@@ -56,7 +69,7 @@ export function loadConfig(sources: ConfigSources): Config {
   fromEnv(sources, given, problems);
   fromFlags(sources, given);
   const values = check(given, problems);
-  checkPorts(given, values, problems);
+  problems.push(...sharedPorts(given, values, sources.listeners ?? allListeners));
   if (problems.length > 0) throw new ConfigError(problems);
   const origins = Object.fromEntries([...given].map(([key, { where }]) => [key, where]));
   const filled = withDerivedDefaults(settingsSchema.parse(values), given, sources.cwd);
@@ -107,15 +120,25 @@ function fromFile(path: string, given: AllGiven, problems: string[]): void {
 function fromEnv({ env, cwd }: ConfigSources, given: AllGiven, problems: string[]): void {
   const known = new Set([...settings.map((setting) => setting.env), ...Object.values(ownVariables)]);
   for (const name of Object.keys(env)) {
-    if (name.startsWith('NEREID_') && !known.has(name)) {
+    if (name.startsWith('NEREID_') && !known.has(name) && !isServiceLink(name, env[name])) {
       problems.push(`${name}: there is no such variable.${meant(name, [...known])}`);
     }
   }
   for (const setting of settings) {
     const text = env[setting.env];
     // An empty variable is how compose files and shells say "not set".
-    if (text !== undefined && text !== '') given.set(setting.key, { text, where: setting.env, base: cwd });
+    if (text === undefined || text === '' || isServiceLink(setting.env, text)) continue;
+    given.set(setting.key, { text, where: setting.env, base: cwd });
   }
+}
+
+/** Kubernetes sets such variables in every pod of a namespace with a service named nereid, or nereid-something. */
+function isServiceLink(name: string, text = ''): boolean {
+  return (
+    /^NEREID_(\w+_)?SERVICE_(HOST|PORT(_\w+)?)$/.test(name) ||
+    /^NEREID_(\w+_)?PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name) ||
+    (/^NEREID_(\w+_)?PORT$/.test(name) && /^(tcp|udp|sctp):\/\//.test(text))
+  );
 }
 
 function fromFlags({ flags = {}, cwd }: ConfigSources, given: AllGiven): void {
@@ -153,9 +176,14 @@ function actual(setting: Setting, text: string): string {
 }
 
 /** Two listeners on one port fail late and unclearly; say it here. */
-function checkPorts(given: AllGiven, values: Partial<Record<SettingKey, unknown>>, problems: string[]): void {
+function sharedPorts(
+  given: AllGiven,
+  values: Partial<Record<SettingKey, unknown>>,
+  listeners: readonly ListenerKey[],
+): string[] {
+  const problems: string[] = [];
   const owners = new Map<number, string>();
-  for (const key of ['grpcPort', 'httpPort', 'metricsPort', 'port'] as const) {
+  for (const key of listeners) {
     const value = given.has(key) ? values[key] : settingsSchema.shape[key].parse(undefined);
     if (typeof value !== 'number' || value === 0) continue;
     const { name } = settingOf(key);
@@ -164,6 +192,7 @@ function checkPorts(given: AllGiven, values: Partial<Record<SettingKey, unknown>
     if (owner === undefined) owners.set(value, label);
     else problems.push(`${owner} and ${label} are both ${value}; each needs a port of its own`);
   }
+  return problems;
 }
 
 function withDerivedDefaults(values: Settings, given: AllGiven, cwd: string): Settings {

@@ -2,7 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { type ConfigSources, loadConfig, ragConfig, serverConfig } from '../../cli/config/config.ts';
+import {
+  type ConfigSources,
+  listenersOf,
+  loadConfig,
+  ragConfig,
+  serverConfig,
+} from '../../cli/config/config.ts';
 import { ConfigError } from '../../cli/config/config-error.ts';
 import { packageRoot } from '../../cli/package-root.ts';
 
@@ -136,6 +142,28 @@ test('two listeners on one port are refused, unless the system chooses', () => {
     'grpc-port (default) and port (nereid.yaml:1) are both 8001; each needs a port of its own',
   ]);
   expect(load('port: 0\ngrpc-port: 0').port).toBe(0);
+});
+
+test('a port is compared only with those of the programs that the command starts', () => {
+  expect(load('http-port: 8080', { listeners: listenersOf.server }).httpPort).toBe(8080);
+  expect(load('port: 8001', { listeners: listenersOf.rag }).port).toBe(8001);
+  expect(load('port: 8001', { listeners: [] }).port).toBe(8001);
+  expect(problemsOf('http-port: 8001', { listeners: listenersOf.server })).toHaveLength(1);
+});
+
+test('variables that Kubernetes sets for a service named nereid are not settings', () => {
+  const env = {
+    NEREID_SERVICE_HOST: '10.0.0.7',
+    NEREID_SERVICE_PORT: '8080',
+    NEREID_SERVICE_PORT_HTTP: '8080',
+    NEREID_PORT: 'tcp://10.0.0.7:8080',
+    NEREID_PORT_8080_TCP: 'tcp://10.0.0.7:8080',
+    NEREID_PORT_8080_TCP_ADDR: '10.0.0.7',
+    NEREID_RAG_SERVICE_HOST: '10.0.0.8',
+    NEREID_RAG_PORT: 'tcp://10.0.0.8:8080',
+  };
+  expect(load('port: 9000', { env }).port).toBe(9000);
+  expect(problemsOf('', { env: { NEREID_PORT: 'ten', NEREID_PROT: '1' } })).toHaveLength(2);
 });
 
 test('paths start from where they were written, and the shipped models from the package', () => {
