@@ -10,6 +10,7 @@ import type {
   AnswerSource,
   AnswerTimings,
   Citation,
+  DraftEvent,
   Retrieved,
 } from './event.ts';
 import { extract, nothingFound } from './extractive.ts';
@@ -61,6 +62,17 @@ export async function* answer(
   request: AnswerRequest,
   options: CallOptions = {},
 ): AsyncGenerator<AnswerEvent, void> {
+  for await (const event of drafted(deps, request, options)) {
+    if (event.type === 'failed') yield toldOf(event.error);
+    else yield event;
+  }
+}
+
+async function* drafted(
+  deps: AnswerDeps,
+  request: AnswerRequest,
+  options: CallOptions,
+): AsyncGenerator<DraftEvent, void> {
   const startedAt = performance.now();
   const retrieved = await deps.search({ ...request, top_k: request.top_k ?? defaultTopK }, options);
   const timings = { search: retrieved.timings, search_ms: elapsedSince(startedAt) };
@@ -83,8 +95,8 @@ export async function answerOnce(
   request: AnswerRequest,
   options: CallOptions = {},
 ): Promise<AnswerResponse> {
-  for await (const event of answer(deps, request, options)) {
-    if (event.type === 'error') throw new RagError(event.reason, event.message);
+  for await (const event of drafted(deps, request, options)) {
+    if (event.type === 'failed') throw event.error;
     if (event.type === 'done') {
       const { type: _, ...response } = event;
       return response;
@@ -93,7 +105,7 @@ export async function answerOnce(
   throw new RagError('INTERNAL', 'The answer ended without a result.');
 }
 
-function* answerNothing(draft: Draft, llm: Llm | undefined): Generator<AnswerEvent> {
+function* answerNothing(draft: Draft, llm: Llm | undefined): Generator<DraftEvent> {
   const mode = llm ? 'llm' : 'extractive';
   yield { type: 'sources', mode, sources: [], degraded: draft.degraded };
   yield { type: 'delta', text: nothingFound };
@@ -111,7 +123,7 @@ async function* answerByLlm(
   deps: AnswerDeps & { llm: Llm },
   draft: Draft,
   options: CallOptions,
-): AsyncGenerator<AnswerEvent, void> {
+): AsyncGenerator<DraftEvent, void> {
   const promptStartedAt = performance.now();
   const { query } = draft.request;
   const input = { query, passages: draft.retrieved.hits, budgetTokens: deps.contextTokens };
@@ -129,7 +141,7 @@ async function* answerByLlm(
   } catch (thrown) {
     const error = RagError.from(thrown);
     if (error.reason !== 'LLM_UNAVAILABLE') {
-      yield failed(error);
+      yield { type: 'failed', error };
       return;
     }
     draft.degraded.push({ source: 'llm', reason: error.reason, message: error.message });
@@ -141,7 +153,7 @@ async function* answerByExtract(
   deps: AnswerDeps,
   { draft, sources }: { draft: Draft; sources: AnswerSource[] },
   options: CallOptions,
-): AsyncGenerator<AnswerEvent, void> {
+): AsyncGenerator<DraftEvent, void> {
   const startedAt = performance.now();
   const extraction = await extract({ query: draft.request.query, sources }, deps.embedder, options);
   draft.timings.generate_ms = elapsedSince(startedAt);
@@ -162,19 +174,19 @@ async function* answerByExtract(
   });
 }
 
-async function* guarded(events: AsyncGenerator<AnswerEvent, void>): AsyncGenerator<AnswerEvent, void> {
+async function* guarded(events: AsyncGenerator<DraftEvent, void>): AsyncGenerator<DraftEvent, void> {
   try {
     yield* events;
   } catch (thrown) {
-    yield failed(RagError.from(thrown));
+    yield { type: 'failed', error: RagError.from(thrown) };
   }
 }
 
-function failed({ reason, message, retryable }: RagError): AnswerEvent {
+function toldOf({ reason, message, retryable }: RagError): AnswerEvent {
   return { type: 'error', reason, message, retryable };
 }
 
-function done(draft: Draft, outcome: Outcome): AnswerEvent {
+function done(draft: Draft, outcome: Outcome): DraftEvent {
   const { answer: text, citations, sources, mode, found, model, removedCitations = [], usage } = outcome;
   const { promptTokens: prompt_tokens, completionTokens: completion_tokens, truncated = false } = usage ?? {};
   return {

@@ -1,4 +1,4 @@
-import type { Reason } from '../errors.ts';
+import type { RagError, Reason } from '../errors.ts';
 import type { CallOptions, Embedder, Llm } from '../ports.ts';
 
 /** A question as it stands on the wire. */
@@ -106,6 +106,12 @@ export type AnswerEvent =
   | { type: 'citation'; citation: Citation }
   | ({ type: 'done' } & AnswerResponse)
   | { type: 'error'; reason: Reason; message: string; retryable: boolean };
+
+/**
+ * The same events inside the answerers, where a failure is still the error that was thrown: what goes on the wire
+ * lacks its details.
+ */
+export type DraftEvent = Exclude<AnswerEvent, { type: 'error' }> | { type: 'failed'; error: RagError };
 
 /** What an answer needs from the outside. */
 export interface AnswerDeps {

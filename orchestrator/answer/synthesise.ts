@@ -1,7 +1,7 @@
 import { RagError } from '../errors.ts';
 import type { CallOptions, Llm, LlmUsage } from '../ports.ts';
 import { CitationReader } from './citations.ts';
-import type { AnswerEvent, Citation } from './event.ts';
+import type { Citation, DraftEvent } from './event.ts';
 import type { Prompt } from './prompt.ts';
 import { notFoundSentence } from './prompt.ts';
 
@@ -17,11 +17,11 @@ export interface Synthesis {
 }
 
 /** An event that a chat model's answer is made of. */
-export type SynthesisEvent = AnswerEvent & { type: 'delta' | 'citation' | 'error' };
+export type SynthesisEvent = DraftEvent & { type: 'delta' | 'citation' | 'failed' };
 
 /**
  * Streams the chat model's answer as `delta` and `citation` events, with its citations checked. A failure after the
- * first words comes as an `error` event, and nothing is returned.
+ * first words comes as a `failed` event, and nothing is returned.
  * @throws RagError before the first words: whatever the chat model throws; LLM_REFUSED when it says nothing
  */
 export async function* synthesise(
@@ -50,9 +50,8 @@ export async function* synthesise(
       throw new RagError('LLM_REFUSED', `The chat model ${llm.model} gave an empty answer.`);
     }
   } catch (thrown) {
-    const { reason, message, retryable } = RagError.from(thrown);
     if (reader.text === '') throw thrown;
-    yield { type: 'error', reason, message, retryable };
+    yield { type: 'failed', error: RagError.from(thrown) };
     return undefined;
   } finally {
     // A consumer that stops early must not leave the request running.

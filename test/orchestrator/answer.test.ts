@@ -3,7 +3,7 @@ import { openLlm } from '../../orchestrator/adapters/llm-openai.ts';
 import type { AnswerDeps, AnswerEvent } from '../../orchestrator/answer/answer.ts';
 import { answer, answerOnce } from '../../orchestrator/answer/answer.ts';
 import { RagError } from '../../orchestrator/errors.ts';
-import type { Embedder } from '../../orchestrator/ports.ts';
+import type { Embedder, Llm } from '../../orchestrator/ports.ts';
 import type { StubLlm, StubReply } from './stub-llm.ts';
 import { says, startStubLlm } from './stub-llm.ts';
 
@@ -217,6 +217,18 @@ test('as one reply: the same answer, and errors are thrown', async () => {
   stub.reply((response) => response.json(404, '{}'));
   deps.llm = openLlm({ baseUrl: stub.baseUrl, model: 'none' });
   await expect(answerOnce(deps, request)).rejects.toMatchObject({ reason: 'LLM_REFUSED' });
+});
+
+test('as one reply: an error keeps its details, from before and from after the first words', async () => {
+  const full = new RagError('QUEUE_FULL', 'full', { details: { retry_after_ms: 2_000 } });
+  for (const words of [[], ['Mont Blanc']]) {
+    const stream = async function* () {
+      yield* words;
+      throw full;
+    };
+    deps.llm = { model: 'full', stream } as Llm;
+    await expect(answerOnce(deps, request)).rejects.toBe(full);
+  }
 });
 
 test('a listener that leaves ends the request to the chat model', async () => {
