@@ -8,7 +8,7 @@ import { collectionName } from '../fields.ts';
 import type { Route } from '../route.ts';
 import { route } from '../route.ts';
 import { errorEvent, streamEvents } from '../sse.ts';
-import { degradation, mode, offsets, passage, searchTimings } from './search.ts';
+import { degradation, mode, offsets, passage, searchErrors, searchTimings } from './search.ts';
 
 /** A question of the longest kind in any spelling fits. */
 const maxBodyBytes = 128 * 1024;
@@ -117,20 +117,7 @@ export function queryRoutes(deps: AppDeps): Route[] {
       responses: {
         200: { description: 'The answer, whole or as it is made', json: queryResponse, events: queryEvent },
       },
-      errors: [
-        'INVALID_INPUT',
-        'TOO_LARGE',
-        'UNSUPPORTED_MEDIA_TYPE',
-        'NOT_FOUND',
-        'SPACE_MISMATCH',
-        'QUEUE_FULL',
-        'MODEL_SERVER_UNAVAILABLE',
-        'MODEL_SERVER_REFUSED',
-        'STORE_UNAVAILABLE',
-        'LLM_UNAVAILABLE',
-        'LLM_REFUSED',
-        'DEADLINE_EXCEEDED',
-      ],
+      errors: [...searchErrors, 'LLM_UNAVAILABLE', 'LLM_REFUSED'],
       timeoutMs: deps.config.requestTimeoutMs,
       async handle({ body, request, response, signal }) {
         const { query, question: asked, stream, ...rest } = body;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Reason } from '../../errors.ts';
 import { maxQueryLength, maxTopK } from '../../retrieve/search.ts';
 import type { AppDeps } from '../app-deps.ts';
 import { collectionName } from '../fields.ts';
@@ -78,6 +79,20 @@ const searchResponse = z
   })
   .meta({ id: 'SearchResponse' });
 
+/** Why a search may fail; whatever answers from one may fail the same way. */
+export const searchErrors = [
+  'INVALID_INPUT',
+  'TOO_LARGE',
+  'UNSUPPORTED_MEDIA_TYPE',
+  'NOT_FOUND',
+  'SPACE_MISMATCH',
+  'QUEUE_FULL',
+  'MODEL_SERVER_UNAVAILABLE',
+  'MODEL_SERVER_REFUSED',
+  'STORE_UNAVAILABLE',
+  'DEADLINE_EXCEEDED',
+] as const satisfies readonly Reason[];
+
 /** Finding passages, with no chat model involved. */
 export function searchRoutes({ config, search }: AppDeps): Route[] {
   return [
@@ -89,18 +104,7 @@ export function searchRoutes({ config, search }: AppDeps): Route[] {
       body: searchRequest,
       maxBodyBytes,
       responses: { 200: { description: 'Hits, best first', json: searchResponse } },
-      errors: [
-        'INVALID_INPUT',
-        'TOO_LARGE',
-        'UNSUPPORTED_MEDIA_TYPE',
-        'NOT_FOUND',
-        'SPACE_MISMATCH',
-        'QUEUE_FULL',
-        'MODEL_SERVER_UNAVAILABLE',
-        'MODEL_SERVER_REFUSED',
-        'STORE_UNAVAILABLE',
-        'DEADLINE_EXCEEDED',
-      ],
+      errors: searchErrors,
       timeoutMs: config.requestTimeoutMs,
       async handle({ body, signal }) {
         return { status: 200, body: await search(body, { signal }) };
