@@ -125,7 +125,7 @@ async function openParts(config: RagConfig, { opened, log, metrics }: Opening) {
     log.warn({ err: error }, 'could not clean up after the last stop');
   });
   jobs.start();
-  metrics.watchJobs(() => metadata.unfinishedJobs().length);
+  metrics.watchJobs(() => metadata.countUnfinishedJobs());
   return { metadata, vectors, modelServer, embedder, reranker, staging, jobs, llm: await openChat(config) };
 }
 

@@ -212,11 +212,14 @@ export interface MetadataStore {
    */
   publish(document: DocumentRecord, item?: { jobId: string; item: JobItem }): void;
   putJob(job: JobRecord): void;
+  /** Undefined when there is none; a store may remove settled jobs that many newer ones have followed. */
   getJob(id: string): JobRecord | undefined;
   /** Replaces one item and, when given, the job's status. */
   updateJobItem(jobId: string, item: JobItem, status?: JobStatus): void;
   /** Jobs that are queued or running, oldest first: what a restart goes on with. */
   unfinishedJobs(): JobRecord[];
+  /** How many those are, without reading them. */
+  countUnfinishedJobs(): number;
   close(): void;
 }
 

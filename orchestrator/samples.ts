@@ -12,7 +12,7 @@ const folder = new URL(
 
 /** Where the samples go; a test may give others than the real ones. */
 export interface SampleTarget {
-  metadata: Pick<MetadataStore, 'listDocuments' | 'unfinishedJobs'>;
+  metadata: Pick<MetadataStore, 'listDocuments' | 'countUnfinishedJobs'>;
   staging: Pick<Staging, 'write'>;
   jobs: Pick<JobRunner, 'submit'>;
 }
@@ -28,7 +28,7 @@ export async function ingestSamples({
   jobs,
 }: SampleTarget): Promise<JobRecord | undefined> {
   const { total } = metadata.listDocuments(undefined, { limit: 1, offset: 0 });
-  if (total > 0 || metadata.unfinishedJobs().length > 0) return undefined;
+  if (total > 0 || metadata.countUnfinishedJobs() > 0) return undefined;
   const names = (await readdir(folder)).filter((name) => name.endsWith('.md')).toSorted();
   const inputs = names.map(async (name): Promise<StagedInput> => {
     const bytes = await readFile(new URL(name, folder));

@@ -18,6 +18,13 @@ import {
 } from './sqlite-row.ts';
 import { databaseError, openDatabase } from './sqlite-schema.ts';
 
+/**
+ * Settled jobs that are kept, the newest; older ones are asked for no more, and kept for ever they would fill the
+ * disk of a server that ingests all day.
+ */
+export const maxSettledJobs = 1_000;
+
+const unfinished = "status IN ('queued', 'running')";
 const named = (columns: string) => columns.replaceAll(/\w+/g, ':$&');
 const assigned = (columns: string) => columns.replaceAll(/\w+/g, '$& = excluded.$&');
 
@@ -43,7 +50,10 @@ const sql = {
   touchJob: 'UPDATE jobs SET status = coalesce(?, status), updated_at = ? WHERE id = ?',
   getJob: 'SELECT * FROM jobs WHERE id = ?',
   getItems: `SELECT ${itemColumns} FROM job_items WHERE job_id = ? ORDER BY item`,
-  unfinishedJobs: "SELECT * FROM jobs WHERE status IN ('queued', 'running') ORDER BY created_at, seq",
+  unfinishedJobs: `SELECT * FROM jobs WHERE ${unfinished} ORDER BY created_at, seq`,
+  countUnfinishedJobs: `SELECT count(*) AS total FROM jobs WHERE ${unfinished}`,
+  removeOldJobs: `DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE NOT (${unfinished})
+    ORDER BY updated_at DESC, seq DESC LIMIT -1 OFFSET ${maxSettledJobs})`,
 } as const;
 
 export interface SqliteOptions {
@@ -126,6 +136,7 @@ class SqliteStore implements MetadataStore {
       putJob.run(job.id, job.collection, job.status, job.createdAt, job.updatedAt);
       removeItems.run(job.id);
       for (const item of job.items) addItem.run(itemToRow(job.id, item));
+      this.#removeOldJobs(job.status);
     });
   }
 
@@ -147,6 +158,10 @@ class SqliteStore implements MetadataStore {
     );
   }
 
+  countUnfinishedJobs(): number {
+    return this.#run(() => Number(this.#statements.countUnfinishedJobs.get()?.total));
+  }
+
   close(): void {
     if (this.#database.isOpen) this.#database.close();
   }
@@ -155,6 +170,13 @@ class SqliteStore implements MetadataStore {
     const { changes } = this.#statements.replaceItem.run(itemToRow(jobId, item));
     if (changes === 0) throw new RagError('NOT_FOUND', `There is no item ${item.index} in a job ${jobId}.`);
     this.#statements.touchJob.run(status ?? null, new Date().toISOString(), jobId);
+    this.#removeOldJobs(status);
+  }
+
+  /** Their items go with them. */
+  #removeOldJobs(status: JobStatus | undefined): void {
+    const settled = status !== undefined && status !== 'queued' && status !== 'running';
+    if (settled) this.#statements.removeOldJobs.run();
   }
 
   #inTransaction<T>(action: () => T): T {

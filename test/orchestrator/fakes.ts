@@ -233,5 +233,9 @@ export class MemoryMetadataStore implements MetadataStore {
     return structuredClone(unfinished);
   }
 
+  countUnfinishedJobs(): number {
+    return this.unfinishedJobs().length;
+  }
+
   close(): void {}
 }

@@ -223,6 +223,7 @@ function jobTests(subject: Subject): void {
     store.putJob(job({ id: 'early', status: 'running', ...at(1) }));
     for (const status of ['succeeded', 'failed', 'partial'] as const)
       store.putJob(job({ id: status, status, ...at(2) }));
+    expect(store.countUnfinishedJobs()).toBe(2);
     expect(store.unfinishedJobs().map((one) => one.id)).toEqual(['early', 'late']);
     expect(store.unfinishedJobs()[0]).toStrictEqual(job({ id: 'early', status: 'running', ...at(1) }));
   });

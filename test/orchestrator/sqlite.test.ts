@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { openSqlite } from '../../orchestrator/adapters/sqlite.ts';
+import { maxSettledJobs, openSqlite } from '../../orchestrator/adapters/sqlite.ts';
 import { killWriter } from './killed-writer.ts';
 import { metadataStoreContract } from './metadata-store.contract.ts';
 import { document, item, job } from './stored-record.ts';
@@ -84,6 +84,33 @@ describe('SQLite with a file that it can not use', () => {
     writeFileSync(file, '');
     const below = join(file, 'below', 'nereid.db');
     expect(() => openSqlite({ file: below })).toThrow(refused(below));
+  });
+});
+
+describe('SQLite with many settled jobs', () => {
+  it('keeps the newest, with every unfinished one, and removes the others with their items', () => {
+    const store = openSqlite({ file });
+    const at = (updatedAt: string) => ({ updatedAt, createdAt: updatedAt });
+    store.putJob(job({ id: 'unfinished', ...at('2026-01-01T00:00:00.000Z') }));
+    store.putJob(job({ id: 'oldest', status: 'failed', ...at('2026-01-01T00:00:01.000Z') }));
+    store.putJob(job({ id: 'old', status: 'partial', ...at('2026-01-01T00:00:02.000Z') }));
+    store.putJob(job({ id: 'last', status: 'running' }));
+    const other = new DatabaseSync(file);
+    other.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${maxSettledJobs - 3})
+      INSERT INTO jobs (id, collection, status, created_at, updated_at)
+      SELECT 'many' || i, 'c', 'succeeded', '2026-01-02', '2026-01-02' FROM n`);
+    store.updateJobItem('unfinished', item({ status: 'running' }), 'running');
+    store.updateJobItem('last', item({ status: 'ready' }));
+    expect(store.getJob('oldest')).toBeDefined();
+    store.updateJobItem('last', item({ status: 'ready' }), 'succeeded');
+    expect(store.getJob('oldest')).toBeDefined();
+    store.putJob(job({ id: 'next', status: 'failed', ...at('2026-01-03T00:00:00.000Z') }));
+    expect(store.getJob('oldest')).toBeUndefined();
+    for (const id of ['unfinished', 'old', 'last', 'next', 'many1']) expect(store.getJob(id)).toBeDefined();
+    const items = other.prepare("SELECT count(*) AS total FROM job_items WHERE job_id = 'oldest'").get();
+    expect(items?.total).toBe(0);
+    other.close();
+    store.close();
   });
 });
 
