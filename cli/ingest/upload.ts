@@ -1,4 +1,4 @@
-import { openAsBlob } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApiFailure } from '../client/api-failure.ts';
@@ -59,23 +59,24 @@ export async function ingestBatch(
   batch: readonly Found[],
   options: UploadOptions,
 ): Promise<void> {
+  const { body, sent } = await form(batch, options);
+  if (sent.length === 0) return;
   let job: WireJob;
   try {
-    job = await send(api, batch, options);
+    job = await send(api, body, options);
   } catch (error) {
     if (!(error instanceof ApiFailure) || error.reason !== 'TOO_LARGE') throw error;
-    if (batch.length > 1) for (const file of batch) await ingestBatch(api, [file], options);
-    else options.onOutcome(failed(batch[0]!, error.reason, error.message));
+    if (sent.length > 1) for (const file of sent) await ingestBatch(api, [file], options);
+    else options.onOutcome(failed(sent[0]!, error.reason, error.message));
     return;
   }
-  await follow(api, job, batch, options);
+  await follow(api, job, sent, options);
 }
 
 /** A full queue empties by itself: waits as long as the orchestrator says and tries again. */
-async function send(api: Orchestrator, batch: readonly Found[], options: UploadOptions): Promise<WireJob> {
+async function send(api: Orchestrator, body: FormData, options: UploadOptions): Promise<WireJob> {
   for (;;) {
     try {
-      const body = await form(batch, options.collection);
       return (await api.call('/v1/documents', { method: 'POST', body, signal: options.signal })) as WireJob;
     } catch (error) {
       if (!(error instanceof ApiFailure) || error.reason !== 'QUEUE_FULL') throw error;
@@ -84,14 +85,29 @@ async function send(api: Orchestrator, batch: readonly Found[], options: UploadO
   }
 }
 
-/** Files are read from disk while they are sent. */
-async function form(batch: readonly Found[], collection: string | undefined): Promise<FormData> {
+/**
+ * The upload of those files that can be read; each of the others fails alone. They are read before they are sent:
+ * fetch ends the program, and can't be caught, when a file changes while it streams it.
+ */
+async function form(
+  batch: readonly Found[],
+  { collection, onOutcome }: UploadOptions,
+): Promise<{ body: FormData; sent: Found[] }> {
+  const contents: { file: Found; content: Blob }[] = [];
+  for (const file of batch) {
+    try {
+      contents.push({ file, content: new Blob([await readFile(file.path)]) });
+    } catch (error) {
+      onOutcome(failed(file, 'UNREADABLE', `it can't be read: ${(error as Error).message}`));
+    }
+  }
+  const sent = contents.map(({ file }) => file);
   const body = new FormData();
   if (collection !== undefined) body.set('collection', collection);
   // Without an id of our own the orchestrator makes one from the file's name.
-  body.set('documents', JSON.stringify(batch.map(({ name }) => (name.length <= MAX_ID ? { id: name } : {}))));
-  for (const { path } of batch) body.append('file', await openAsBlob(path), basename(path));
-  return body;
+  body.set('documents', JSON.stringify(sent.map(({ name }) => (name.length <= MAX_ID ? { id: name } : {}))));
+  for (const { file, content } of contents) body.append('file', content, basename(file.path));
+  return { body, sent };
 }
 
 /** Follows a job until all its files are settled. The job outlives a restart of the orchestrator, so this does too. */
