@@ -24,8 +24,9 @@ export function command(): Command {
   return addClientOptions(new Command())
     .description(
       'Uploads files and waits until they are searchable. A folder is taken with all below it, except hidden files and ' +
-        'node_modules. A file keeps its path under the given folder as its id: ingesting it again replaces it, and ' +
-        'costs nothing when it has not changed. Ends with 1 when any file failed.',
+        'node_modules. The id of a file is the name of the given folder and the path in it (like docs/guide/start.md), of a ' +
+        'file given by itself its name, of a glob as of the folder before its first wildcard. Ingesting an id again ' +
+        'replaces it, and costs nothing when it has not changed. Ends with 1 when any file failed.',
     )
     .argument('<path...>', 'files, folders, and globs in quotes')
     .option('--json', 'print the outcome as JSON')

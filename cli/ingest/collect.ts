@@ -1,5 +1,5 @@
-import { type Dirent, statSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import type { Dirent } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, join, relative, resolve, sep } from 'node:path';
 import { convertPathToPattern, glob, isDynamicPattern } from 'tinyglobby';
 import { CommandFailure } from '../exit-codes.ts';
@@ -7,7 +7,10 @@ import { CommandFailure } from '../exit-codes.ts';
 /** A file to upload. */
 export interface Found {
   path: string;
-  /** Its id in the collection: the path under the folder that was given, with `/`. */
+  /**
+   * Its id in the collection, with `/`: the name of the folder that was given and the path in it, or the file's own
+   * name when the file itself was given. It does not depend on what else was given.
+   */
   name: string;
   bytes: number;
 }
@@ -22,34 +25,53 @@ const firstMeta = /[*?[{(!]/;
 
 /**
  * Every file that the paths name: files, folders with all below them, and globs.
- * Hidden files and node_modules are left out, and told.
- * @throws CommandFailure naming every path that does not exist or matches nothing
+ * Hidden files, node_modules and what can't be read are left out, and told.
+ * @throws CommandFailure naming every path that does not exist, can't be read or matches nothing, or the files that
+ * would have one id
  */
 export async function collect(paths: readonly string[], cwd: string): Promise<Collected> {
   const collected: Collected = { files: [], skipped: [] };
   const missing: string[] = [];
   for (const path of paths) {
     const full = resolve(cwd, path);
-    const stats = statSync(full, { throwIfNoEntry: false });
-    if (stats?.isDirectory()) await walk(full, full, collected);
-    else if (stats !== undefined)
-      collected.files.push({ path: full, name: portable(basename(full)), bytes: stats.size });
-    else if (!isDynamicPattern(path)) missing.push(`${path} does not exist`);
-    else if (!(await matches(path, cwd, collected))) missing.push(`${path} matches no file`);
+    const stats = await stat(full).catch((error: NodeJS.ErrnoException) => error);
+    if (!(stats instanceof Error)) {
+      if (stats.isDirectory()) await walk(full, full, collected);
+      else collected.files.push({ path: full, name: portable(basename(full)), bytes: stats.size });
+    } else if (isDynamicPattern(path)) {
+      if (!(await matches(path, cwd, collected))) missing.push(`${path} matches no file`);
+    } else missing.push(`${path} ${stats.code === 'ENOENT' ? 'does not exist' : unreadable(stats)}`);
   }
   if (missing.length > 0) throw new CommandFailure(missing.join('\n       '));
   return { files: withoutDoubles(collected.files, cwd), skipped: collected.skipped };
 }
 
 async function walk(folder: string, root: string, into: Collected): Promise<void> {
-  const entries = await readdir(folder, { withFileTypes: true });
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: Error) => error);
+  if (entries instanceof Error) {
+    if (folder === root) throw new CommandFailure(`${folder} ${unreadable(entries)}`);
+    into.skipped.push({ path: folder, why: unreadable(entries) });
+    return;
+  }
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(folder, entry.name);
     const why = reasonToSkip(entry);
     if (why !== undefined) into.skipped.push({ path, why });
     else if (entry.isDirectory()) await walk(path, root, into);
-    else into.files.push({ path, name: portable(relative(root, path)), bytes: statSync(path).size });
+    else await add(path, root, into);
   }
+}
+
+/** Takes a file found under a root; it may have vanished meanwhile. */
+async function add(path: string, root: string, into: Collected): Promise<void> {
+  const stats = await stat(path).catch((error: Error) => error);
+  if (stats instanceof Error) into.skipped.push({ path, why: unreadable(stats) });
+  else
+    into.files.push({ path, name: portable(join(basename(root), relative(root, path))), bytes: stats.size });
+}
+
+function unreadable(error: Error): string {
+  return `can't be read: ${error.message}`;
 }
 
 function reasonToSkip(entry: Dirent): string | undefined {
@@ -72,22 +94,27 @@ async function matches(pattern: string, cwd: string, into: Collected): Promise<b
     ignore: ['**/node_modules/**'],
     onlyFiles: true,
   });
-  for (const path of found.sort()) {
-    into.files.push({
-      path: resolve(path),
-      name: portable(relative(root, path)),
-      bytes: statSync(path).size,
-    });
-  }
+  for (const path of found.sort()) await add(resolve(path), root, into);
   return found.length > 0;
 }
 
-/** A file given twice is sent once; different files of one name are told apart by their path from here. */
+/**
+ * A file given twice is sent once, under its first id.
+ * @throws CommandFailure when two files have one id: the second would replace the first
+ */
 function withoutDoubles(files: readonly Found[], cwd: string): Found[] {
-  const unique = [...new Map(files.map((file) => [file.path, file])).values()];
-  const byName = Map.groupBy(unique, ({ name }) => name);
-  return unique.map((file) =>
-    byName.get(file.name)!.length === 1 ? file : { ...file, name: portable(relative(cwd, file.path)) },
+  const unique = new Map<string, Found>();
+  for (const file of files) if (!unique.has(file.path)) unique.set(file.path, file);
+  const doubles = [...Map.groupBy(unique.values(), ({ name }) => name)].filter(
+    ([, sharing]) => sharing.length > 1,
+  );
+  if (doubles.length === 0) return [...unique.values()];
+  const [name, sharing] = doubles[0]!;
+  const which = sharing.map(({ path }) => relative(cwd, path)).join(' and ');
+  const more = doubles.length > 1 ? ` (and ${doubles.length - 1} more ids like it)` : '';
+  throw new CommandFailure(
+    `${which} would have the same id ${name}${more}, and one replace the other. Give a folder above them, or ingest ` +
+      'them into collections of their own.',
   );
 }
 
