@@ -183,7 +183,7 @@ export class Model {
 
   /** Token ids of texts, special tokens not included and nothing truncated. */
   async tokenize(texts: readonly string[], signal?: AbortSignal): Promise<number[][]> {
-    return (await this.#usableLoaded()).tokenizer.idsOf(texts, signal);
+    return this.#usableLoaded().tokenizer.idsOf(texts, signal);
   }
 
   /** Finishes what waits and runs, then gives the memory back. */

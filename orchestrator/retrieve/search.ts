@@ -18,16 +18,7 @@ import { rerank } from './rerank.ts';
 import { fetchVisible } from './visible.ts';
 import { within } from './within.ts';
 
-export type {
-  Degradation,
-  HitScoreKind,
-  SearchDeps,
-  SearchHit,
-  SearchMode,
-  SearchRequest,
-  SearchResponse,
-  SearchTimings,
-} from './hit.ts';
+export type * from './hit.ts';
 
 /** Characters in a query at most. */
 export const maxQueryLength = 8_000;

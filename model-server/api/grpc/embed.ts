@@ -12,13 +12,12 @@ import {
   type TokenizeRequest,
   type TokenizeResponse,
   TokenizeResponseSchema,
-  Truncate,
   VectorEncoding,
 } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
 import type { EncodedText } from '../../tasks/tokenizer.ts';
 import { type ApiDeps, type CallContext, contextOf, measured, unary } from './call.ts';
-import { modelRef, refuseTooMany, timings } from './message.ts';
+import { modelRef, refuseTooMany, timings, truncation } from './message.ts';
 import { Undecodable } from './service.ts';
 
 /** Requests of one stream that are computed at the same time; beyond that the stream is not read. */
@@ -46,8 +45,7 @@ async function embed(deps: ApiDeps, request: EmbedRequest, context: CallContext)
       `${model.owner} makes vectors of space ${model.space}, the request expects ${request.expectedSpace}; vectors of the two must not be mixed.`,
     );
   }
-  const truncate = request.truncate === Truncate.ERROR ? 'error' : 'end';
-  const outcome = await model.embed(request.inputs, { ...context, truncate });
+  const outcome = await model.embed(request.inputs, { ...context, truncate: truncation(request) });
   const asFloats = request.encoding === VectorEncoding.FLOATS;
   return create(EmbedResponseSchema, {
     model: modelRef(model),

@@ -4,9 +4,10 @@ import {
   ModelRefSchema,
   type Timings as TimingsMessage,
   TimingsSchema,
+  Truncate,
 } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
-import type { Model, Timings } from '../../models/model.ts';
+import type { CallOptions, Model, Timings } from '../../models/model.ts';
 
 /** Which model answered. */
 export function modelRef(model: Model): ModelRef {
@@ -26,6 +27,11 @@ export function timings(of: Timings, started: number): TimingsMessage {
     postUs: Math.round(of.postUs),
     totalUs: Math.round((performance.now() - started) * 1000),
   });
+}
+
+/** What a request wants done with texts that are too long; the end is dropped unless it says otherwise. */
+export function truncation(request: { truncate: Truncate }): CallOptions['truncate'] {
+  return request.truncate === Truncate.ERROR ? 'error' : 'end';
 }
 
 /** @throws ServingError BATCH_TOO_LARGE */

@@ -6,11 +6,10 @@ import {
   RerankResponseSchema,
   RerankResultSchema,
   ScoreKind,
-  Truncate,
 } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
 import { type ApiDeps, type CallContext, unary } from './call.ts';
-import { modelRef, refuseTooMany, timings } from './message.ts';
+import { modelRef, refuseTooMany, timings, truncation } from './message.ts';
 
 const KINDS = {
   late_interaction: ScoreKind.LATE_INTERACTION,
@@ -35,8 +34,10 @@ async function rerank(deps: ApiDeps, request: RerankRequest, context: CallContex
       `${model.owner} scores by ${kind}, not by ${ScoreKind[request.kind]}.`,
     );
   }
-  const truncate = request.truncate === Truncate.ERROR ? 'error' : 'end';
-  const outcome = await model.rerank(request.query, request.documents, { ...context, truncate });
+  const outcome = await model.rerank(request.query, request.documents, {
+    ...context,
+    truncate: truncation(request),
+  });
   const ranked = outcome.results
     .map(({ score, rawScore, encoded }, index) =>
       create(RerankResultSchema, {
