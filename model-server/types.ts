@@ -19,8 +19,41 @@ export type Reduction =
 
 export type Pooling = 'mean' | 'cls' | 'max';
 
-/** One batch on its way to a worker. `tokens` is transferred, not copied. */
-export interface Batch {
+/** Element types, in the wire names of the Open Inference Protocol. BYTES elements are strings or blobs. */
+export type DataType =
+  | 'BOOL'
+  | 'UINT8'
+  | 'UINT16'
+  | 'UINT32'
+  | 'UINT64'
+  | 'INT8'
+  | 'INT16'
+  | 'INT32'
+  | 'INT64'
+  | 'FP16'
+  | 'BF16'
+  | 'FP32'
+  | 'FP64'
+  | 'BYTES';
+
+/** An input or output as the model declares it; -1 stands for any length. */
+export interface TensorSpec {
+  name: string;
+  dataType: DataType;
+  shape: number[];
+}
+
+/** A tensor as it travels: little-endian values in row-major order; BYTES elements are 4 bytes of length, then the bytes. */
+export interface RawTensor {
+  name: string;
+  dataType: DataType;
+  shape: number[];
+  data: Uint8Array;
+}
+
+/** A batch of texts on its way to a worker. `tokens` is transferred, not copied. */
+export interface TokenBatch {
+  kind: 'tokens';
   rows: number;
   /** Padded length of every row. */
   length: number;
@@ -31,31 +64,56 @@ export interface Batch {
   reductions: Reduction[];
 }
 
+/** A batch of raw tensors on its way to a worker, already joined along the batch dimension. */
+export interface TensorBatch {
+  kind: 'tensors';
+  /** Length of the batch dimension; for a model without one it is 1. */
+  rows: number;
+  inputs: RawTensor[];
+  /** Names of the outputs to compute. */
+  outputs: string[];
+}
+
+export type Batch = TokenBatch | TensorBatch;
+
 export interface BatchResult {
-  /** One array per row, as its reduction says; all are views of one buffer. */
+  /** For texts: one array per row, as its reduction says; all are views of one buffer. */
   outputs: Float32Array[];
+  /** For raw tensors: the outputs of the whole batch. */
+  tensors: RawTensor[];
   computeUs: number;
   postUs: number;
 }
 
 /** What a loaded session says of itself. */
 export interface BackendInfo {
-  inputs: string[];
-  outputs: string[];
+  inputs: TensorSpec[];
+  outputs: TensorSpec[];
+  /** Absent when the model is no text encoder; it then serves raw tensors only. */
+  text: TextHead | undefined;
+  executionProvider: string;
+}
+
+/** What the output that texts are served from looks like. */
+export interface TextHead {
+  output: string;
   /** Width of the token states or of a pooled vector; 0 for classifiers. */
   dimension: number;
   /** Labels of a classification head; 0 for embedders. */
   labels: number;
   /** Whether there is a state for every token, which late interaction needs. */
   perToken: boolean;
-  executionProvider: string;
 }
 
 export interface InstanceState {
+  /** cpu, or gpu:<index>. */
   device: string;
   executionProvider: string;
   threads: number;
-  state: 'starting' | 'idle' | 'busy' | 'crashed' | 'closed';
+  state: 'starting' | 'idle' | 'busy' | 'crashed' | 'unhealthy' | 'closed';
+  isolation: 'thread' | 'process';
+  /** What was wanted and what was got, when that differs; else empty. */
+  note: string;
 }
 
 /** One loaded instance that runs one batch at a time and may hold one more. */
