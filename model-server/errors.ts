@@ -3,11 +3,13 @@ const CANCELLED = 1;
 const INVALID_ARGUMENT = 3;
 const DEADLINE_EXCEEDED = 4;
 const NOT_FOUND = 5;
+const PERMISSION_DENIED = 7;
 const RESOURCE_EXHAUSTED = 8;
 const FAILED_PRECONDITION = 9;
 const UNIMPLEMENTED = 12;
 const INTERNAL = 13;
 const UNAVAILABLE = 14;
+const UNAUTHENTICATED = 16;
 
 /** How an error of one reason is told to the outside. */
 export interface ErrorRow {
@@ -20,8 +22,11 @@ export interface ErrorRow {
 
 const table = {
   INVALID_INPUT: { grpc: INVALID_ARGUMENT, http: 400, retryable: false, level: 'info' },
+  SHAPE_MISMATCH: { grpc: INVALID_ARGUMENT, http: 400, retryable: false, level: 'info' },
   INPUT_TOO_LONG: { grpc: INVALID_ARGUMENT, http: 413, retryable: false, level: 'info' },
   BATCH_TOO_LARGE: { grpc: INVALID_ARGUMENT, http: 413, retryable: false, level: 'info' },
+  UNAUTHENTICATED: { grpc: UNAUTHENTICATED, http: 401, retryable: false, level: 'warn' },
+  FORBIDDEN: { grpc: PERMISSION_DENIED, http: 403, retryable: false, level: 'warn' },
   MODEL_NOT_FOUND: { grpc: NOT_FOUND, http: 404, retryable: false, level: 'info' },
   VERSION_NOT_FOUND: { grpc: NOT_FOUND, http: 404, retryable: false, level: 'info' },
   TASK_NOT_SUPPORTED: { grpc: UNIMPLEMENTED, http: 501, retryable: false, level: 'info' },
@@ -34,6 +39,7 @@ const table = {
   EXECUTOR_CRASHED: { grpc: UNAVAILABLE, http: 503, retryable: true, level: 'error' },
   BACKEND_UNAVAILABLE: { grpc: UNAVAILABLE, http: 503, retryable: true, level: 'error' },
   QUEUE_FULL: { grpc: RESOURCE_EXHAUSTED, http: 429, retryable: true, level: 'warn' },
+  MEMORY_BUDGET_EXCEEDED: { grpc: RESOURCE_EXHAUSTED, http: 507, retryable: true, level: 'warn' },
   DEADLINE_EXCEEDED: { grpc: DEADLINE_EXCEEDED, http: 504, retryable: true, level: 'info' },
   CANCELLED: { grpc: CANCELLED, http: 499, retryable: false, level: 'debug' },
   BATCH_FAILED: { grpc: INTERNAL, http: 500, retryable: false, level: 'error' },
