@@ -2,6 +2,9 @@ import { z } from 'zod';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const count = z.coerce.number().int().positive();
+const wholeNumber = z.coerce.number().int().min(0);
+/** From the environment and the command line switches come as text. */
+const toggle = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')]);
 
 /**
  * Every setting of the model server. The same name serves as flag (`--grpc-port`), environment variable
@@ -17,6 +20,54 @@ export const serverConfigSchema = z.object({
     .min(1)
     .default('model-repository')
     .meta({ description: 'folder that holds the models' }),
+  modelControlMode: z.enum(['none', 'poll', 'explicit']).default('poll').meta({
+    description:
+      'none: what is there at the start is served; poll: the repository is watched; explicit: only what --load-model names and what is loaded by command',
+  }),
+  repositoryPollSecs: z.coerce
+    .number()
+    .positive()
+    .default(5)
+    .meta({ description: 'seconds between two looks at the repository and at rollout.yaml' }),
+  loadModel: z.string().default('').meta({
+    description: 'models to load at the start in explicit mode, with commas between them (*: all)',
+  }),
+  preload: z.string().min(1).default('all').meta({
+    description:
+      'models to load at the start: all, none, or names with commas between them; the others load on their first request',
+  }),
+  exitOnError: toggle
+    .default(false)
+    .meta({ description: 'end when any model fails to load at the start (else only when none works)' }),
+  strictReadiness: toggle.default(true).meta({
+    description: 'be ready only when every model is (else as soon as requests are taken)',
+  }),
+  keepAliveSecs: z.coerce.number().min(-1).default(-1).meta({
+    description: 'idle seconds after which a model is unloaded until its next request (-1: never)',
+  }),
+  memoryBudgetMb: wholeNumber.default(0).meta({
+    description:
+      'resident memory of the server in MB; idle models are unloaded to keep within it (0: 80 % of the machine or its cgroup)',
+  }),
+  gpuMemoryBudgetMb: wholeNumber
+    .default(0)
+    .meta({ description: 'memory of each GPU that models may take, in MB (0: not counted)' }),
+  memoryFloorMb: wholeNumber.default(0).meta({
+    description:
+      'free memory of the machine or cgroup in MB below which idle models are unloaded at once (0: 5 % of the total)',
+  }),
+  memoryCheckMs: count.default(5000).meta({
+    description: 'milliseconds between two looks at free memory and at models that were idle for too long',
+  }),
+  executionProvider: z.enum(['auto', 'cpu', 'cuda', 'webgpu', 'coreml', 'dml']).default('auto').meta({
+    description: 'what models run on where their config leaves it open (auto: a GPU when there is one)',
+  }),
+  warmUpMs: wholeNumber
+    .default(10_000)
+    .meta({ description: 'milliseconds that warming up one model may take at most (0: the first pass only)' }),
+  watchdogMs: count.default(60_000).meta({
+    description: 'milliseconds after which an instance that does not finish its batch is taken for dead',
+  }),
   instances: z.coerce.number().int().min(0).default(0).meta({
     description: 'instances (worker threads) per model where its config names none (0: one per core)',
   }),
@@ -39,6 +90,14 @@ export const serverConfigSchema = z.object({
     .default(5)
     .meta({ description: 'times that a crashed instance is started again within a minute' }),
   drainMs: count.default(10_000).meta({ description: 'milliseconds to finish running requests on shutdown' }),
+  drainDelayMs: wholeNumber.default(0).meta({
+    description:
+      'milliseconds that the server says "not ready" and still serves before it shuts down, for load balancers to notice',
+  }),
+  adminKey: z.string().default('').meta({
+    description: 'key that admin calls must bring (none: they are taken from this machine only)',
+    secret: true,
+  }),
   logLevel: z
     .enum(['debug', 'info', 'warn', 'error', 'silent'])
     .default('info')
