@@ -122,7 +122,7 @@ class ServedEmbedder implements Embedder {
     const replies = await mapConcurrently(
       splitIntoCalls(texts, this.#limits),
       async (call, signal) => {
-        const request = { model: this.#model, inputs: call.texts, expectedSpace: model.space };
+        const request = { model: this.#model, inputs: call.texts, expectSpace: model.space };
         const reply = await this.#client.call(EmbedService.method.embed, request, { signal });
         if (reply.model?.space !== model.space) throw spaceChanged(model, reply.model);
         this.#expectCount(reply.embeddings.length, call.texts.length);

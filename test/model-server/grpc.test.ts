@@ -114,7 +114,7 @@ describe('Embed', () => {
     ],
     [
       'another space',
-      { expectedSpace: 'ff', inputs: ['a'] },
+      { expectSpace: 'ff', inputs: ['a'] },
       status.FAILED_PRECONDITION,
       'SPACE_MISMATCH',
       /expects ff/,

@@ -74,8 +74,8 @@ export async function startFakeModelServer(port = 0): Promise<FakeModelServer> {
 
   unary(
     EmbedService.method.embed,
-    ({ inputs, expectedSpace }) => {
-      if (expectedSpace && expectedSpace !== model.space)
+    ({ inputs, expectSpace }) => {
+      if (expectSpace && expectSpace !== model.space)
         throw { code: 9, details: 'the space is another one' };
       const embeddings = inputs.map((text) => ({
         packed: packed(model.vector(text)),

@@ -39,10 +39,10 @@ async function embed(deps: ApiDeps, request: EmbedRequest, context: CallContext)
   const started = performance.now();
   refuseTooMany(request.inputs.length, deps.maxInputsPerCall);
   const model = deps.registry.resolve(request.model, request.version, 'embed');
-  if (request.expectedSpace !== '' && request.expectedSpace !== model.space) {
+  if (request.expectSpace !== '' && request.expectSpace !== model.space) {
     throw new ServingError(
       'SPACE_MISMATCH',
-      `${model.owner} makes vectors of space ${model.space}, the request expects ${request.expectedSpace}; vectors of the two must not be mixed.`,
+      `${model.owner} makes vectors of space ${model.space}, the request expects ${request.expectSpace}; vectors of the two must not be mixed.`,
     );
   }
   const outcome = await model.embed(request.inputs, { ...context, truncate: truncation(request) });
