@@ -1,0 +1,176 @@
+import type { DeviceMemory } from '../reports.ts';
+import { chooseVictims } from './choose-victims.ts';
+import {
+  bytesOf,
+  formatBytes,
+  isEvictable,
+  type LedgerEntry,
+  type LedgerRow,
+  type Resident,
+  rowOf,
+} from './ledger.ts';
+import { refusal } from './refusal.ts';
+
+/** A resident's hold on its bytes, from before it is loaded until it is gone. */
+export interface Reservation {
+  readonly predictedBytes: number;
+  /** After loading: what it takes in truth. A later call replaces the figure; after `release` it does nothing. */
+  settle(measuredBytes: number): void;
+  /** After unloading, or when the load has failed. Idempotent. */
+  release(): void;
+}
+
+export interface MemoryBudgetOptions {
+  /** cpu, or gpu:<index>. */
+  device: string;
+  /** Number.POSITIVE_INFINITY: nothing is ever refused or evicted for want of room. */
+  limitBytes: number;
+  /** What is taken without any model; it counts against the limit. */
+  baseBytes: number;
+  /** A clock that never goes back; `Resident.lastUsedMs` is read on the same. */
+  nowMs: () => number;
+}
+
+/** What a clean-up achieved. */
+export interface Freed {
+  /** Owners, least valuable first. */
+  evicted: string[];
+  freedBytes: number;
+}
+
+/**
+ * The memory of one device. Room is made before a model is loaded, by evicting what has been idle for long and takes
+ * much; what is in use, pinned or still loading is never evicted.
+ */
+export class MemoryBudget {
+  readonly device: string;
+  readonly limitBytes: number;
+  readonly baseBytes: number;
+  readonly #nowMs: () => number;
+  readonly #entries = new Set<LedgerEntry>();
+  /** The last reservation in line; they are served one after the other, so none takes the room made for another. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor({ device, limitBytes, baseBytes, nowMs }: MemoryBudgetOptions) {
+    this.device = device;
+    this.limitBytes = limitBytes;
+    this.baseBytes = baseBytes;
+    this.#nowMs = nowMs;
+  }
+
+  /** Base and all entries: measured where that is known, else predicted. */
+  get usedBytes(): number {
+    let used = this.baseBytes;
+    for (const entry of this.#entries) used += bytesOf(entry);
+    return used;
+  }
+
+  /** One row per entry, in the order of their reservations. */
+  rows(): LedgerRow[] {
+    return [...this.#entries].map((entry) => rowOf(entry, this.device, this.#nowMs()));
+  }
+
+  /** @param residentBytes what the system says that is taken now; 0 where it can't be read */
+  report(residentBytes: number): DeviceMemory {
+    const { device, limitBytes, baseBytes, usedBytes } = this;
+    // An unlimited budget is 0, as in its setting: JSON has no infinity.
+    const limit = Number.isFinite(limitBytes) ? limitBytes : 0;
+    return { device, limitBytes: limit, baseBytes, usedBytes, residentBytes, rows: this.rows() };
+  }
+
+  /**
+   * Takes bytes for a resident that is about to load, making room first. Calls are served in order.
+   * @throws ServingError MEMORY_BUDGET_EXCEEDED when unloading everything idle would not do; that is known before
+   * anything is evicted
+   */
+  async reserve(resident: Resident, predictedBytes: number): Promise<Reservation> {
+    if (this.baseBytes + predictedBytes > this.limitBytes) throw this.#refusal(resident, predictedBytes);
+    const mine = this.#last.then(() => this.#makeRoomAndEnter(resident, predictedBytes));
+    this.#last = mine.catch(() => undefined);
+    return mine;
+  }
+
+  /** Evicts what has been idle for longer than its keep-alive. @returns the owners */
+  async evictExpired(): Promise<string[]> {
+    const nowMs = this.#nowMs();
+    const expired = [...this.#entries].filter((entry) => {
+      const { keepAliveMs, lastUsedMs } = entry.resident;
+      return keepAliveMs >= 0 && nowMs - lastUsedMs >= keepAliveMs && isEvictable(entry);
+    });
+    await Promise.all(
+      expired.map((entry) =>
+        this.#evict(entry, `it was idle for its keep-alive of ${entry.resident.keepAliveMs} ms`),
+      ),
+    );
+    return expired.map((entry) => entry.resident.owner);
+  }
+
+  /**
+   * Evicts the least valuable until at most `bytes` are used (base included), or nothing evictable is left.
+   * @param why for those who are evicted, as in 'free memory is below the floor'
+   */
+  async shrinkTo(bytes: number, why: string): Promise<Freed> {
+    const leaving = this.#leaving();
+    const candidates = this.#candidates();
+    const victims = chooseVictims(candidates, this.usedBytes - leaving.bytes - bytes) ?? candidates;
+    const freedBytes = victims.reduce((sum, victim) => sum + victim.bytes, 0);
+    const goings = victims.map(({ entry }) => this.#evict(entry, why));
+    await Promise.all([leaving.gone, ...goings]);
+    return { evicted: victims.map(({ entry }) => entry.resident.owner), freedBytes };
+  }
+
+  async #makeRoomAndEnter(resident: Resident, predictedBytes: number): Promise<Reservation> {
+    // Once is enough, unless something else turned out larger than predicted while the victims were unloaded.
+    for (;;) {
+      const neededBytes = this.usedBytes + predictedBytes - this.limitBytes;
+      if (neededBytes <= 0) return this.#enter(resident, predictedBytes);
+      const leaving = this.#leaving();
+      const victims = chooseVictims(this.#candidates(), neededBytes - leaving.bytes);
+      if (victims === undefined) throw this.#refusal(resident, predictedBytes);
+      const why = `${resident.owner} needed ${formatBytes(predictedBytes)} on ${this.device}`;
+      const goings = victims.map(({ entry }) => this.#evict(entry, why));
+      await Promise.all([leaving.gone, ...goings]);
+    }
+  }
+
+  #enter(resident: Resident, predictedBytes: number): Reservation {
+    const entry: LedgerEntry = { resident, predictedBytes, measuredBytes: undefined, leaving: undefined };
+    this.#entries.add(entry);
+    return {
+      predictedBytes,
+      settle(measuredBytes) {
+        entry.measuredBytes = measuredBytes;
+      },
+      release: () => void this.#entries.delete(entry),
+    };
+  }
+
+  /** What is on its way out already. */
+  #leaving(): { bytes: number; gone: Promise<unknown> } {
+    const entries = [...this.#entries].filter((entry) => entry.leaving !== undefined);
+    const bytes = entries.reduce((sum, entry) => sum + bytesOf(entry), 0);
+    return { bytes, gone: Promise.all(entries.map((entry) => entry.leaving)) };
+  }
+
+  #candidates() {
+    const nowMs = this.#nowMs();
+    return [...this.#entries].filter(isEvictable).map((entry) => ({
+      entry,
+      bytes: bytesOf(entry),
+      idleMs: nowMs - entry.resident.lastUsedMs,
+    }));
+  }
+
+  /** The entry goes when its memory is back, whether or not the resident releases its reservation by itself. */
+  #evict(entry: LedgerEntry, why: string): Promise<void> {
+    const gone = () => void this.#entries.delete(entry);
+    entry.leaving = entry.resident.evict(why).then(gone, gone);
+    return entry.leaving;
+  }
+
+  #refusal(resident: Resident, wantedBytes: number) {
+    const { device, limitBytes, baseBytes, usedBytes } = this;
+    const entries = [...this.#entries];
+    return refusal({ device, owner: resident.owner, wantedBytes, limitBytes, baseBytes, usedBytes, entries });
+  }
+}

@@ -1,0 +1,69 @@
+import { ServingError } from '../../errors.ts';
+import { bytesOf, formatBytes, isEvictable, type LedgerEntry } from './ledger.ts';
+
+/** A request of one model takes tens of milliseconds, and a queue of them rarely more than this. */
+const IN_USE_RETRY_MS = 1_000;
+/** A load takes seconds. */
+const LOADING_RETRY_MS = 5_000;
+const MOST_HOLDERS = 8;
+
+/** The state of a budget when it has to say no. */
+export interface Shortage {
+  device: string;
+  owner: string;
+  wantedBytes: number;
+  limitBytes: number;
+  baseBytes: number;
+  usedBytes: number;
+  entries: readonly LedgerEntry[];
+}
+
+/** @returns the ServingError MEMORY_BUDGET_EXCEEDED with all figures; it has a time to retry when waiting may help */
+export function refusal(shortage: Shortage): ServingError {
+  const { device, owner, wantedBytes, limitBytes, baseBytes, usedBytes, entries } = shortage;
+  const figures = `${owner} needs ${formatBytes(wantedBytes)} on ${device}; the budget is ${formatBytes(limitBytes)}`;
+  if (baseBytes + wantedBytes > limitBytes) {
+    const base = baseBytes > 0 ? `, of which ${formatBytes(baseBytes)} are the server's own` : '';
+    return new ServingError(
+      'MEMORY_BUDGET_EXCEEDED',
+      `${figures}${base}, so it never fits. Raise the budget, use fewer instances, or a smaller model.`,
+    );
+  }
+  const retryAfterMs = estimateRetryMs(shortage);
+  const advice =
+    retryAfterMs === undefined
+      ? 'What is pinned does not go by itself: raise the budget or unload a model.'
+      : `Try again in ${retryAfterMs} ms, or raise the budget.`;
+  return new ServingError(
+    'MEMORY_BUDGET_EXCEEDED',
+    `${figures}, ${formatBytes(usedBytes)} are used and not enough of that can be unloaded: ${holders(entries)}. ${advice}`,
+    retryAfterMs === undefined ? undefined : { retryAfterMs },
+  );
+}
+
+/** When the room may be there: soon if it is only in use, later if it is loading; undefined if it is pinned. */
+function estimateRetryMs({ wantedBytes, limitBytes, baseBytes, entries }: Shortage): number | undefined {
+  const sum = (of: (entry: LedgerEntry) => boolean) =>
+    entries.reduce((bytes, entry) => bytes + (of(entry) ? bytesOf(entry) : 0), 0);
+  const room = limitBytes - baseBytes - wantedBytes;
+  const stays = ({ resident }: LedgerEntry) => resident.pinned;
+  const isLoading = (entry: LedgerEntry) => entry.measuredBytes === undefined;
+  if (sum((entry) => stays(entry) || isLoading(entry)) <= room) return IN_USE_RETRY_MS;
+  return sum(stays) <= room ? LOADING_RETRY_MS : undefined;
+}
+
+function holders(entries: readonly LedgerEntry[]): string {
+  const largest = entries.toSorted((a, b) => bytesOf(b) - bytesOf(a));
+  const told = largest
+    .slice(0, MOST_HOLDERS)
+    .map((entry) => `${entry.resident.owner} ${formatBytes(bytesOf(entry))} (${standing(entry)})`);
+  if (largest.length > MOST_HOLDERS) told.push(`${largest.length - MOST_HOLDERS} more`);
+  return told.join(', ');
+}
+
+function standing(entry: LedgerEntry): string {
+  if (entry.leaving !== undefined) return 'being unloaded';
+  if (isEvictable(entry)) return 'idle';
+  if (entry.measuredBytes === undefined) return 'loading';
+  return entry.resident.leases > 0 ? `in use by ${entry.resident.leases}` : 'pinned';
+}
