@@ -1,5 +1,8 @@
-import { InferenceSession, Tensor } from 'onnxruntime-node';
-import type { BackendInfo, Batch } from '../types.ts';
+import { type InferenceSession, Tensor } from 'onnxruntime-node';
+import type { BackendInfo, RawTensor, TensorBatch, TensorSpec, TokenBatch } from '../types.ts';
+import { openSession, type SessionSettings } from './session.ts';
+import { dataTypeOf, fromRuntime, toRuntime } from './tensor-codec.ts';
+import { findTextHead, TEXT_INPUTS } from './text-head.ts';
 
 /** What a forward pass gave: token states [rows, length, width] or one vector per row [rows, width]. */
 export interface Forward {
@@ -9,41 +12,40 @@ export interface Forward {
   width: number;
 }
 
-const PREFERRED_OUTPUTS = ['last_hidden_state', 'token_embeddings', 'logits', 'sentence_embedding'];
-const KNOWN_INPUTS = ['input_ids', 'attention_mask', 'token_type_ids'];
+export interface OnnxOptions extends SessionSettings {
+  /** Whether texts are served; raw tensors always are. */
+  text: boolean;
+  /** The output that texts are served from; the first of the usual ones when absent. */
+  outputName?: string | undefined;
+}
 
-/** One ONNX Runtime session of a text model. Its calls block the thread that they run on. */
+/** One ONNX Runtime session. Its calls block the thread that they run on. */
 export class OnnxBackend {
   readonly info: BackendInfo;
+  /** Why it does not run on the wanted execution provider; else empty. */
+  readonly note: string;
   readonly #session: InferenceSession;
-  readonly #output: string;
+  readonly #textInputs: readonly { name: string; plane: number }[];
 
-  private constructor(session: InferenceSession, output: string) {
+  private constructor(session: InferenceSession, info: BackendInfo, note: string) {
     this.#session = session;
-    this.#output = output;
-    const width = lastDimension(session, output);
-    const isClassifier = output === 'logits';
-    this.info = {
-      inputs: [...session.inputNames],
-      outputs: [...session.outputNames],
-      dimension: isClassifier ? 0 : width,
-      labels: isClassifier ? width : 0,
-      perToken: shapeOf(session, output).length === 3,
-      executionProvider: 'cpu',
-    };
+    this.info = info;
+    this.note = note;
+    this.#textInputs = TEXT_INPUTS.map((name, plane) => ({ name, plane })).filter(({ name }) =>
+      session.inputNames.includes(name),
+    );
   }
 
-  /** @throws Error when the file is no ONNX model, or not one of a text encoder. */
-  static async open(options: { modelFile: string; intraOpThreads: number }): Promise<OnnxBackend> {
-    const session = await InferenceSession.create(options.modelFile, {
-      executionProviders: ['cpu'],
-      intraOpNumThreads: options.intraOpThreads,
-      interOpNumThreads: 1,
-      executionMode: 'sequential',
-      graphOptimizationLevel: 'all',
-    });
+  /** @throws Error when the file is no ONNX model, or should serve texts and is no text encoder. */
+  static async open(options: OnnxOptions): Promise<OnnxBackend> {
+    const { session, executionProvider, note } = await openSession(options);
     try {
-      return new OnnxBackend(session, chooseOutput(session));
+      const inputs = session.inputMetadata.map((entry) => specOf(entry, 'input'));
+      // What is no tensor (a sequence, a map) can't be asked for, but does not keep the others from being served.
+      const tensors = session.outputMetadata.filter((entry) => entry.isTensor);
+      const outputs = tensors.map((entry) => specOf(entry, 'output'));
+      const text = options.text ? findTextHead(inputs, outputs, options.outputName) : undefined;
+      return new OnnxBackend(session, { inputs, outputs, text, executionProvider }, note);
     } catch (error) {
       // Without release the memory of a session that is of no use would stay.
       await session.release();
@@ -51,24 +53,30 @@ export class OnnxBackend {
     }
   }
 
-  /** @throws Error when the runtime refuses the batch. */
-  async run(batch: Batch): Promise<Forward> {
+  /** @throws Error when the runtime refuses the batch, or the model serves no texts. */
+  async runTexts(batch: TokenBatch): Promise<Forward> {
+    const name = this.info.text?.output;
+    if (name === undefined) throw new Error('this model serves raw tensors only');
     const plane = batch.rows * batch.length;
     const feeds: Record<string, Tensor> = {};
-    KNOWN_INPUTS.forEach((name, index) => {
-      if (!this.info.inputs.includes(name)) return;
-      const data = new BigInt64Array(batch.tokens, index * plane * 8, plane);
-      feeds[name] = new Tensor('int64', data, [batch.rows, batch.length]);
-    });
-    const outputs = await this.#session.run(feeds, [this.#output]);
-    const output = outputs[this.#output]!;
-    if (output.type !== 'float32')
-      throw new Error(`output ${this.#output} is ${output.type}; only float32 is read`);
+    for (const input of this.#textInputs) {
+      const data = new BigInt64Array(batch.tokens, input.plane * plane * 8, plane);
+      feeds[input.name] = new Tensor('int64', data, [batch.rows, batch.length]);
+    }
+    const output = (await this.#session.run(feeds, [name]))[name]!;
+    if (output.type !== 'float32') throw new Error(`output ${name} is ${output.type}; only float32 is read`);
     return {
       data: output.data as Float32Array,
       perToken: output.dims.length === 3,
       width: output.dims.at(-1)!,
     };
+  }
+
+  /** @throws Error when the runtime refuses the batch. */
+  async runTensors(batch: TensorBatch): Promise<RawTensor[]> {
+    const feeds = Object.fromEntries(batch.inputs.map((input) => [input.name, toRuntime(input)]));
+    const outputs = await this.#session.run(feeds, batch.outputs);
+    return batch.outputs.map((name) => fromRuntime(name, outputs[name]!));
   }
 
   /** Gives the session's memory back. */
@@ -77,35 +85,14 @@ export class OnnxBackend {
   }
 }
 
-/** @throws Error when it is not a text encoder */
-function chooseOutput(session: InferenceSession): string {
-  const strangers = session.inputNames.filter((name) => !KNOWN_INPUTS.includes(name));
-  if (!session.inputNames.includes('input_ids') || strangers.length > 0) {
-    throw new Error(
-      `its inputs are ${session.inputNames.join(', ')}; a text encoder takes input_ids and, optionally, attention_mask and token_type_ids`,
-    );
-  }
-  const output = PREFERRED_OUTPUTS.find((name) => session.outputNames.includes(name));
-  if (output === undefined) {
-    throw new Error(
-      `none of its outputs (${session.outputNames.join(', ')}) is one of ${PREFERRED_OUTPUTS.join(', ')}`,
-    );
-  }
-  return output;
-}
-
-/** The declared last dimension of an output; models whose last dimension is not fixed are not served. */
-function lastDimension(session: InferenceSession, output: string): number {
-  const dimension = shapeOf(session, output).at(-1);
-  if (typeof dimension !== 'number' || dimension <= 0) {
-    throw new Error(
-      `the last dimension of output ${output} is ${String(dimension)}; it must be a fixed number`,
-    );
-  }
-  return dimension;
-}
-
-function shapeOf(session: InferenceSession, output: string): readonly (number | string)[] {
-  const metadata = session.outputMetadata.find((entry) => entry.name === output);
-  return metadata?.isTensor ? metadata.shape : [];
+function specOf(entry: InferenceSession.ValueMetadata, what: 'input' | 'output'): TensorSpec {
+  const { name } = entry;
+  if (!entry.isTensor) throw new Error(`${what} ${name} is no tensor`);
+  const dataType = dataTypeOf(entry.type);
+  if (dataType === undefined) throw new Error(`${what} ${name} is ${entry.type}, which has no wire type`);
+  return {
+    name,
+    dataType,
+    shape: entry.shape.map((dimension) => (typeof dimension === 'number' ? dimension : -1)),
+  };
 }

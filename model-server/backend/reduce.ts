@@ -1,4 +1,4 @@
-import type { Batch, Pooling } from '../types.ts';
+import type { Pooling, TokenBatch } from '../types.ts';
 import type { Forward } from './onnx.ts';
 
 export interface ReduceOptions {
@@ -13,7 +13,7 @@ export interface ReduceOptions {
  * @returns the packed values and, for each row, where its values end
  * @throws Error when a row asks for something that the model's output can't give
  */
-export function reduce(forward: Forward, batch: Batch, options: ReduceOptions) {
+export function reduce(forward: Forward, batch: TokenBatch, options: ReduceOptions) {
   const sizes = batch.reductions.map((reduction, row) => {
     if (reduction.kind === 'maxsim') return 1;
     return reduction.kind === 'tokens' ? batch.lengths[row]! * forward.width : forward.width;
@@ -41,7 +41,7 @@ export function reduce(forward: Forward, batch: Batch, options: ReduceOptions) {
   return { values, ends };
 }
 
-function rowStates(forward: Forward, batch: Batch, row: number): Float32Array {
+function rowStates(forward: Forward, batch: TokenBatch, row: number): Float32Array {
   const stride = forward.perToken ? batch.length * forward.width : forward.width;
   return forward.data.subarray(row * stride, (row + 1) * stride);
 }

@@ -1,7 +1,12 @@
-import { Worker } from 'node:worker_threads';
 import { ServingError } from '../errors.ts';
 import type { BackendInfo, Batch, BatchResult, Executor, InstanceState } from '../types.ts';
-import type { FromWorker, ToWorker, WorkerOptions } from './protocol.ts';
+import { type Canary, canaryBatch, canaryFault } from './canary.ts';
+import type { Channel, Isolation } from './channel.ts';
+import { type InstancePlan, workerOptionsOf } from './devices.ts';
+import { openProcess } from './process-channel.ts';
+import type { FromWorker, WorkerOptions } from './protocol.ts';
+import { openThread } from './thread-channel.ts';
+import type { After } from './timer.ts';
 
 /** The source runs as .ts; a build makes .js of it. */
 export const workerUrl = new URL(
@@ -9,56 +14,95 @@ export const workerUrl = new URL(
   import.meta.url,
 );
 
-export interface WorkerExecutorOptions extends WorkerOptions {
+/** Failed batches in a row after which an instance on a CPU has to prove itself; on a GPU it is one. */
+const SUSPECT_AFTER_FAILURES = 3;
+/** Longest wait for a worker that was told to end at once; a thread in native code can't be ended. */
+const KILL_GRACE_MS = 5000;
+
+export interface WorkerExecutorOptions {
   /** Model, version and instance, for messages. */
   owner: string;
-  /** The program of the thread; tests put their own here. */
+  session: Omit<WorkerOptions, 'provider' | 'deviceId' | 'providerRequired'>;
+  plan: InstancePlan;
+  isolation: Isolation;
+  /** Longest that one batch may take; 0 for ever. */
+  watchdogMs: number;
+  /** The program of the worker; tests put their own here. */
   worker?: URL | undefined;
-  /** Called when a worker that was ready has died; its batch has been failed already. */
-  onCrash: (executor: WorkerExecutor) => void;
+  /** For processes: the environment of the child; the server's own when absent. */
+  env?: Readonly<Record<string, string>> | undefined;
+  after: After;
+  /** The known batch to prove the instance with, when there is one. */
+  canary: () => Canary | undefined;
+  /** Called when it takes work again after it has had to prove itself. */
+  onProven: () => void;
+  /** Called when a worker that was ready has died or was ended for being unhealthy; its batches have been failed. */
+  onCrash: (executor: WorkerExecutor, why: string) => void;
 }
 
 /**
- * One worker thread that holds one loaded instance and runs one batch at a time. A second batch may be handed over while
- * the first runs, so that the thread goes on without waiting for the server's thread.
+ * One worker that holds one loaded instance and runs one batch at a time. A second batch may be handed over while the
+ * first runs, so that the worker goes on without waiting for the server's thread.
  */
 export class WorkerExecutor implements Executor {
   readonly #options: WorkerExecutorOptions;
-  readonly #worker: Worker;
+  readonly #channel: Channel;
   readonly #opened = Promise.withResolvers<BackendInfo>();
+  readonly #gone = Promise.withResolvers<void>();
   /** Batches at the worker, in the order of their results. */
   readonly #running: PromiseWithResolvers<BatchResult>[] = [];
   #startedMs = 0;
   #state: InstanceState['state'] = 'starting';
-  #info: BackendInfo | undefined;
-  #closing: Promise<void> | undefined;
+  #executionProvider = '';
+  #note: string;
+  #residentBytes: number | undefined;
+  #failuresInRow = 0;
+  #disarm: (() => void) | undefined;
+  #isClosing = false;
+  #isKilled = false;
 
   constructor(options: WorkerExecutorOptions) {
     this.#options = options;
-    const { modelFile, intraOpThreads, pooling, normalize } = options;
-    const workerData: WorkerOptions = { modelFile, intraOpThreads, pooling, normalize };
-    this.#worker = new Worker(options.worker ?? workerUrl, { workerData });
-    this.#worker.on('message', (message: FromWorker) => this.#onMessage(message));
-    this.#worker.on('error', (error) => this.#onDeath(error.message));
-    this.#worker.on('exit', (code) => this.#onDeath(`its thread ended with code ${code}`));
+    this.#note = options.plan.note;
+    const open = options.isolation === 'process' ? openProcess : openThread;
+    this.#channel = open({
+      program: options.worker ?? workerUrl,
+      env: options.env,
+      onMessage: (message) => this.#onMessage(message),
+      onDeath: (why) => this.#die('crashed', why),
+    });
+    this.#channel.ended.then(this.#gone.resolve);
+    this.#channel.post({ type: 'open', options: { ...options.session, ...workerOptionsOf(options.plan) } });
   }
 
-  /** Resolves when the model is loaded. @throws ServingError MODEL_LOAD_FAILED */
+  /** Resolves when the model is loaded and the instance takes work. @throws ServingError MODEL_LOAD_FAILED */
   get opened(): Promise<BackendInfo> {
     return this.#opened.promise;
   }
 
   get state(): InstanceState {
+    const { plan, session, isolation } = this.#options;
     return {
-      device: 'cpu',
-      executionProvider: this.#info?.executionProvider ?? '',
-      threads: this.#options.intraOpThreads,
+      device: this.#executionProvider === 'cpu' ? 'cpu' : plan.device,
+      executionProvider: this.#executionProvider,
+      threads: session.intraOpThreads,
       state: this.#state,
+      isolation,
+      note: this.#note,
     };
+  }
+
+  get plan(): InstancePlan {
+    return this.#options.plan;
   }
 
   get idle(): boolean {
     return this.#state === 'idle';
+  }
+
+  /** Whether it works on what it was given. */
+  get busy(): boolean {
+    return this.#state === 'busy';
   }
 
   /** Batches that are at the worker. */
@@ -71,91 +115,167 @@ export class WorkerExecutor implements Executor {
     return this.#startedMs;
   }
 
+  /** Resident memory of the instance's own process, as of its last answer; undefined for a thread. */
+  get residentBytes(): number | undefined {
+    return this.#residentBytes;
+  }
+
   run(batch: Batch): Promise<BatchResult> {
-    if (this.#state !== 'idle' && this.#state !== 'busy') {
-      const error = new ServingError(
-        'EXECUTOR_CRASHED',
-        `${this.#options.owner} is ${this.#state}. Try again.`,
-      );
-      return Promise.reject(error);
-    }
-    this.#state = 'busy';
-    if (this.#running.length === 0) this.#startedMs = performance.now();
+    if (this.#state === 'idle' || this.#state === 'busy') return this.#post(batch);
+    return Promise.reject(
+      new ServingError('EXECUTOR_CRASHED', `${this.#options.owner} is ${this.#state}. Try again.`),
+    );
+  }
+
+  /** Releases the session and ends the worker. What runs is finished first, within the time that a batch may take. */
+  close(): Promise<void> {
+    if (this.#isClosing || this.#isKilled) return this.#gone.promise;
+    this.#isClosing = true;
+    this.#channel.post({ type: 'close' });
+    if (this.#running.length === 0) this.#arm();
+    return this.#gone.promise;
+  }
+
+  /** Ends the worker at once; what runs fails. */
+  destroy(): Promise<void> {
+    this.#isClosing = true;
+    this.#die('closed', 'it was ended');
+    this.#kill();
+    return this.#gone.promise;
+  }
+
+  #post(batch: Batch): Promise<BatchResult> {
+    if (this.#state === 'idle') this.#state = 'busy';
     const running = Promise.withResolvers<BatchResult>();
     this.#running.push(running);
-    const message: ToWorker = { type: 'run', batch };
-    this.#worker.postMessage(message, [batch.tokens]);
+    if (this.#running.length === 1) this.#arm();
+    this.#channel.post({ type: 'run', batch }, buffersOf(batch));
     return running.promise;
   }
 
-  /** Releases the session and ends the thread. A batch that runs is finished first. */
-  close(): Promise<void> {
-    this.#closing ??= this.#end(() => this.#worker.postMessage({ type: 'close' } satisfies ToWorker));
-    return this.#closing;
-  }
-
-  /** Ends the thread at once; a batch that runs fails. */
-  destroy(): Promise<void> {
-    this.#closing = this.#end(() => void this.#worker.terminate());
-    return this.#closing;
-  }
-
-  async #end(ask: () => void): Promise<void> {
-    if (this.#state === 'crashed' || this.#worker.threadId === -1) return;
-    const ended = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
-    ask();
-    await ended;
-  }
-
   #onMessage(message: FromWorker): void {
+    if (this.#isDead()) return;
     switch (message.type) {
       case 'ready':
-        this.#info = message.info;
-        this.#state = 'idle';
-        this.#opened.resolve(message.info);
+        this.#onReady(message);
         return;
       case 'loadFailed':
-        this.#state = 'crashed';
-        this.#opened.reject(
-          new ServingError(
-            'MODEL_LOAD_FAILED',
-            `${this.#options.owner}: ${this.#options.modelFile} can't be opened: ${message.message}`,
-          ),
-        );
+        this.#failLoad(`${this.#options.session.modelFile} can't be opened: ${message.message}`);
         return;
       case 'result':
-        this.#finish((running) => running.resolve(unpack(message)));
+        this.#residentBytes = message.residentBytes;
+        this.#failuresInRow = 0;
+        this.#finish()?.resolve(unpack(message));
+        this.#rest();
         return;
       case 'batchFailed':
-        this.#finish((running) =>
-          running.reject(
-            new ServingError('BATCH_FAILED', `${this.#options.owner}: the batch failed: ${message.message}`),
-          ),
-        );
+        this.#onFailedBatch(message.message);
     }
   }
 
-  #finish(settle: (running: PromiseWithResolvers<BatchResult>) => void): void {
-    const running = this.#running.shift();
-    this.#startedMs = performance.now();
-    if (this.#state === 'busy' && this.#running.length === 0) this.#state = 'idle';
-    if (running !== undefined) settle(running);
+  #onReady({ info, note, residentBytes }: Extract<FromWorker, { type: 'ready' }>): void {
+    this.#executionProvider = info.executionProvider;
+    this.#note = [this.#note, note].filter((part) => part !== '').join('; ');
+    this.#residentBytes = residentBytes;
+    const ready = () => {
+      this.#state = 'idle';
+      this.#opened.resolve(info);
+    };
+    const canary = this.#options.canary();
+    if (canary === undefined) ready();
+    else void this.#prove(canary).then((isSound) => isSound && ready());
   }
 
-  #onDeath(why: string): void {
-    if (this.#state === 'closed' || this.#state === 'crashed') return;
+  #onFailedBatch(why: string): void {
+    const error = new ServingError('BATCH_FAILED', `${this.#options.owner}: the batch failed: ${why}`);
+    this.#finish()?.reject(error);
+    this.#failuresInRow++;
+    const isSuspect = this.#executionProvider !== 'cpu' || this.#failuresInRow >= SUSPECT_AFTER_FAILURES;
+    const canary = isSuspect && !this.#isClosing ? this.#options.canary() : undefined;
+    // Posted before the instance can be seen as idle, so no other batch gets in between.
+    if (canary !== undefined && this.#state === 'busy') void this.#prove(canary);
+    else this.#rest();
+  }
+
+  /** Runs the known batch; an instance that does not pass is ended. @returns whether it passed */
+  async #prove(canary: Canary): Promise<boolean> {
+    try {
+      const fault = canaryFault(canary, await this.#post(canaryBatch(canary)));
+      if (fault === undefined) {
+        this.#options.onProven();
+        return true;
+      }
+      this.#endUnhealthy(`its canary batch came back wrong: ${fault}`);
+    } catch (error) {
+      this.#endUnhealthy(`its canary batch failed: ${(error as Error).message}`);
+    }
+    return false;
+  }
+
+  /** The oldest batch at the worker, which has just come back. */
+  #finish(): PromiseWithResolvers<BatchResult> | undefined {
+    this.#disarm?.();
+    this.#disarm = undefined;
+    const running = this.#running.shift();
+    if (this.#running.length > 0 || this.#isClosing) this.#arm();
+    return running;
+  }
+
+  #rest(): void {
+    if (this.#state === 'busy' && this.#running.length === 0) this.#state = 'idle';
+  }
+
+  #arm(): void {
+    this.#startedMs = performance.now();
+    const { watchdogMs, after } = this.#options;
+    this.#disarm?.();
+    if (watchdogMs > 0)
+      this.#disarm = after(watchdogMs, () =>
+        this.#endUnhealthy(`it gave no sign of life for ${watchdogMs} ms`),
+      );
+  }
+
+  #endUnhealthy(why: string): void {
+    if (this.#isDead()) return;
+    this.#die('unhealthy', why);
+    this.#kill();
+  }
+
+  #failLoad(why: string): void {
+    this.#state = 'crashed';
+    this.#opened.promise.catch(() => undefined);
+    this.#opened.reject(new ServingError('MODEL_LOAD_FAILED', `${this.#options.owner}: ${why}`));
+  }
+
+  #kill(): void {
+    if (this.#isKilled) return;
+    this.#isKilled = true;
+    this.#channel.kill();
+    const cancel = this.#options.after(KILL_GRACE_MS, this.#gone.resolve);
+    this.#gone.promise.then(cancel);
+  }
+
+  #isDead(): boolean {
+    return this.#state === 'closed' || this.#state === 'crashed' || this.#state === 'unhealthy';
+  }
+
+  #die(how: 'crashed' | 'unhealthy' | 'closed', why: string): void {
+    if (this.#isDead()) return;
+    this.#disarm?.();
     const wasReady = this.#state !== 'starting';
-    this.#state = this.#closing === undefined ? 'crashed' : 'closed';
+    if (wasReady) this.#state = this.#isClosing ? 'closed' : how;
+    else this.#failLoad(`it died while it loaded: ${why}`);
     const error = new ServingError('EXECUTOR_CRASHED', `${this.#options.owner} died: ${why}. Try again.`, {
       retryAfterMs: 1000,
     });
-    this.#opened.promise.catch(() => undefined);
-    this.#opened.reject(
-      new ServingError('MODEL_LOAD_FAILED', `${this.#options.owner} died while it loaded: ${why}`),
-    );
     for (const running of this.#running.splice(0)) running.reject(error);
-    if (wasReady && this.#state === 'crashed') this.#options.onCrash(this);
+    if (wasReady && !this.#isClosing) this.#options.onCrash(this, why);
   }
+}
+
+/** What can be moved to a thread: tokens. Raw tensors are views of what the caller still holds. */
+function buffersOf(batch: Batch): ArrayBuffer[] {
+  return batch.kind === 'tokens' ? [batch.tokens] : [];
 }
 
 function unpack(message: Extract<FromWorker, { type: 'result' }>): BatchResult {
@@ -163,5 +283,5 @@ function unpack(message: Extract<FromWorker, { type: 'result' }>): BatchResult {
   const outputs = message.ends.map((end, row) =>
     values.subarray(row === 0 ? 0 : message.ends[row - 1]!, end),
   );
-  return { outputs, computeUs: message.computeUs, postUs: message.postUs };
+  return { outputs, tensors: message.tensors, computeUs: message.computeUs, postUs: message.postUs };
 }

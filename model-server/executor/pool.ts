@@ -1,15 +1,33 @@
 import { ServingError } from '../errors.ts';
-import type { BackendInfo, Executor, ExecutorPool, InstanceState } from '../types.ts';
-import { WorkerExecutor, type WorkerExecutorOptions } from './executor.ts';
+import type { BackendInfo, Batch, BatchResult, Executor, ExecutorPool, InstanceState } from '../types.ts';
+import type { Canary } from './canary.ts';
+import type { Isolation } from './channel.ts';
+import type { InstancePlan } from './devices.ts';
+import { WorkerExecutor } from './executor.ts';
+import type { WorkerOptions } from './protocol.ts';
+import { type After, systemAfter } from './timer.ts';
 
-export interface PoolOptions extends Omit<WorkerExecutorOptions, 'onCrash'> {
-  instances: number;
+export interface PoolOptions {
+  /** Model and version, for messages. */
+  owner: string;
+  /** What every instance opens, and how. */
+  session: Omit<WorkerOptions, 'provider' | 'deviceId' | 'providerRequired'>;
+  /** Where each instance runs. */
+  instances: readonly InstancePlan[];
+  /** `thread` when absent. */
+  isolation?: Isolation | undefined;
+  /** For processes: the environment of the children; the server's own when absent. */
+  env?: Readonly<Record<string, string>> | undefined;
+  /** Longest that one batch may take before its instance is held for dead; 0 for ever. */
+  watchdogMs: number;
   /** Times that one instance is started again within a minute. */
   maxRespawns: number;
-  /** For tests: how to wait before a respawn; the returned function cancels. */
-  after?: (delayMs: number, task: () => void) => () => void;
+  /** The program of the workers; tests put their own here. */
+  worker?: URL | undefined;
+  /** For tests: timers. */
+  after?: After | undefined;
   /** Told of every crash and of what is done about it. */
-  onCrash?: (what: { owner: string; respawnInMs: number | undefined }) => void;
+  onCrash?: ((what: { owner: string; why: string; respawnInMs: number | undefined }) => void) | undefined;
 }
 
 const RESPAWN_WINDOW_MS = 60_000;
@@ -18,21 +36,24 @@ const FIRST_RESPAWN_MS = 100;
 /** The instances of one model version. A crashed one is started again with growing pauses, but not for ever. */
 export class Pool implements ExecutorPool {
   readonly #options: PoolOptions;
+  readonly #after: After;
   readonly #executors: WorkerExecutor[] = [];
   readonly #listeners: (() => void)[] = [];
   /** When the predecessors of an instance in its place crashed. */
   readonly #crashesMs = new WeakMap<WorkerExecutor, number[]>();
   readonly #pendingRespawns = new Set<() => void>();
+  #canary: Canary | undefined;
   #failure: ServingError | undefined;
   #closed = false;
 
   constructor(options: PoolOptions) {
     this.#options = options;
+    this.#after = options.after ?? systemAfter;
   }
 
   /** Starts all instances. @throws ServingError MODEL_LOAD_FAILED; then none is left running. */
   async open(): Promise<BackendInfo> {
-    for (let i = 0; i < this.#options.instances; i++) this.#executors.push(this.#spawn());
+    for (const plan of this.#options.instances) this.#executors.push(this.#spawn(plan));
     try {
       const infos = await Promise.all(this.#executors.map((executor) => executor.opened));
       return infos[0]!;
@@ -54,6 +75,26 @@ export class Pool implements ExecutorPool {
     return this.#executors.map((executor) => executor.state);
   }
 
+  /** Whether at least one instance works. */
+  get healthy(): boolean {
+    return this.#executors.some((executor) => executor.idle || executor.busy);
+  }
+
+  /** Resident memory of the instances' own processes, as of their last answers; undefined for threads. */
+  get residentBytes(): number | undefined {
+    if (this.#options.isolation !== 'process') return undefined;
+    return this.#executors.reduce((sum, executor) => sum + (executor.residentBytes ?? 0), 0);
+  }
+
+  /**
+   * From now on an instance that is under suspicion, or has been started again, runs this batch before it takes work.
+   * @param batch as it would be run; it is copied each time
+   * @param expected what a sound instance gives
+   */
+  setCanary(batch: Batch, expected?: BatchResult): void {
+    this.#canary = { batch, expected };
+  }
+
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }
@@ -64,7 +105,7 @@ export class Pool implements ExecutorPool {
 
   prefetch(): Executor | undefined {
     if (this.#executors.some((executor) => executor.batches > 1)) return undefined;
-    const busy = this.#executors.filter((executor) => executor.batches === 1);
+    const busy = this.#executors.filter((executor) => executor.busy && executor.batches === 1);
     return busy.sort((a, b) => a.startedMs - b.startedMs)[0];
   }
 
@@ -86,27 +127,34 @@ export class Pool implements ExecutorPool {
     this.#pendingRespawns.clear();
   }
 
-  #spawn(): WorkerExecutor {
-    const executor = new WorkerExecutor({ ...this.#options, onCrash: (crashed) => this.#respawn(crashed) });
+  #spawn(plan: InstancePlan): WorkerExecutor {
+    const { owner, session, isolation = 'thread', env, watchdogMs, worker } = this.#options;
+    const executor = new WorkerExecutor({
+      ...{ owner, session, isolation, env, watchdogMs, worker, plan },
+      after: this.#after,
+      canary: () => this.#canary,
+      onProven: () => this.#tell(),
+      onCrash: (crashed, why) => this.#respawn(crashed, why),
+    });
     // Who waits for it hears of a failure through `open` or `respawn`.
     executor.opened.catch(() => undefined);
     return executor;
   }
 
-  #respawn(crashed: WorkerExecutor): void {
+  #respawn(crashed: WorkerExecutor, why: string): void {
     if (this.#closed) return;
+    const { owner, maxRespawns, onCrash } = this.#options;
     const nowMs = Date.now();
     const before = this.#crashesMs.get(crashed) ?? [];
     const crashesMs = [...before.filter((crashMs) => crashMs > nowMs - RESPAWN_WINDOW_MS), nowMs];
-    if (crashesMs.length > this.#options.maxRespawns) {
-      this.#options.onCrash?.({ owner: this.#options.owner, respawnInMs: undefined });
+    if (crashesMs.length > maxRespawns) {
+      onCrash?.({ owner, why, respawnInMs: undefined });
       this.#giveUp(crashed);
       return;
     }
     const delayMs = FIRST_RESPAWN_MS * 2 ** (crashesMs.length - 1);
-    this.#options.onCrash?.({ owner: this.#options.owner, respawnInMs: delayMs });
-    const after = this.#options.after ?? systemAfter;
-    const cancel = after(delayMs, () => {
+    onCrash?.({ owner, why, respawnInMs: delayMs });
+    const cancel = this.#after(delayMs, () => {
       this.#pendingRespawns.delete(cancel);
       this.#replace(crashed, crashesMs);
     });
@@ -114,12 +162,12 @@ export class Pool implements ExecutorPool {
   }
 
   #replace(crashed: WorkerExecutor, crashesMs: number[]): void {
-    const next = this.#spawn();
+    const next = this.#spawn(crashed.plan);
     this.#crashesMs.set(next, crashesMs);
     this.#executors.splice(this.#executors.indexOf(crashed), 1, next);
     next.opened.then(
       () => this.#tell(),
-      () => this.#respawn(next),
+      (error: Error) => this.#respawn(next, error.message),
     );
   }
 
@@ -128,7 +176,7 @@ export class Pool implements ExecutorPool {
     if (this.#executors.length > 0) return;
     this.#failure = new ServingError(
       'BACKEND_UNAVAILABLE',
-      `${this.#options.owner}: every instance crashed more than ${this.#options.maxRespawns} times within a minute and was not started again. Restart the server, and see its log for the cause.`,
+      `${this.#options.owner}: every instance crashed more than ${this.#options.maxRespawns} times within a minute and was not started again. Reload the model, and see the server's log for the cause.`,
     );
     this.#tell();
   }
@@ -136,9 +184,4 @@ export class Pool implements ExecutorPool {
   #tell(): void {
     for (const listener of this.#listeners) listener();
   }
-}
-
-function systemAfter(delayMs: number, task: () => void): () => void {
-  const timer = setTimeout(task, delayMs);
-  return () => clearTimeout(timer);
 }

@@ -1,49 +1,77 @@
-import { parentPort, workerData } from 'node:worker_threads';
 import { OnnxBackend } from '../backend/onnx.ts';
 import { reduce } from '../backend/reduce.ts';
-import type { Batch } from '../types.ts';
-import type { FromWorker, ToWorker, WorkerOptions } from './protocol.ts';
+import type { TensorBatch, TokenBatch } from '../types.ts';
+import type { ToWorker, WorkerOptions } from './protocol.ts';
+import { openWorkerPort } from './worker-port.ts';
 
-// The thread that owns one session. onnxruntime-node blocks the event loop it runs on, so it must not be the server's.
+// The thread or process that owns one session. onnxruntime-node blocks the event loop it runs on, so it must not be the
+// server's.
 
-const options = workerData as WorkerOptions;
-const port = parentPort;
-if (port === null) throw new Error('worker.ts runs inside a worker thread');
+interface Opened {
+  backend: OnnxBackend;
+  options: WorkerOptions;
+}
 
-const send = (message: FromWorker, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
+const port = openWorkerPort();
 const text = (thrown: unknown) => (thrown instanceof Error ? thrown.message : String(thrown));
+let opened: Opened | undefined;
 
-async function run(backend: OnnxBackend, batch: Batch): Promise<void> {
+async function open(options: WorkerOptions): Promise<void> {
+  try {
+    const backend = await OnnxBackend.open(options);
+    opened = { backend, options };
+    const { info, note } = backend;
+    port.send({ type: 'ready', info, note, residentBytes: port.residentBytes() });
+  } catch (thrown) {
+    port.send({ type: 'loadFailed', message: text(thrown) });
+    port.close();
+  }
+}
+
+async function runTexts({ backend, options }: Opened, batch: TokenBatch): Promise<void> {
   const started = performance.now();
-  const forward = await backend.run(batch);
+  const forward = await backend.runTexts(batch);
   const computed = performance.now();
   const { values, ends } = reduce(forward, batch, options);
   const post = performance.now();
   const [computeUs, postUs] = [(computed - started) * 1000, (post - computed) * 1000];
-  send({ type: 'result', buffer: values.buffer, ends, computeUs, postUs }, [values.buffer]);
+  const residentBytes = port.residentBytes();
+  port.send({ type: 'result', buffer: values.buffer, ends, tensors: [], computeUs, postUs, residentBytes }, [
+    values.buffer,
+  ]);
 }
 
-try {
-  const backend = await OnnxBackend.open(options);
-  const handle = async (message: ToWorker) => {
-    if (message.type === 'close') {
-      // Without release the session's memory stays with the process after the thread has ended.
-      await backend.release();
-      port.close();
-      return;
-    }
-    try {
-      await run(backend, message.batch);
-    } catch (thrown) {
-      send({ type: 'batchFailed', message: text(thrown) });
-    }
-  };
-  // One after the other: a message that arrives while a batch runs must not overtake it, least of all a close.
-  let last = Promise.resolve();
-  port.on('message', (message: ToWorker) => {
-    last = last.then(() => handle(message));
-  });
-  send({ type: 'ready', info: backend.info });
-} catch (thrown) {
-  send({ type: 'loadFailed', message: text(thrown) });
+async function runTensors({ backend }: Opened, batch: TensorBatch): Promise<void> {
+  const started = performance.now();
+  const tensors = await backend.runTensors(batch);
+  const computeUs = (performance.now() - started) * 1000;
+  const residentBytes = port.residentBytes();
+  const buffers = new Set(tensors.map((tensor) => tensor.data.buffer as ArrayBuffer));
+  port.send(
+    { type: 'result', buffer: new ArrayBuffer(0), ends: [], tensors, computeUs, postUs: 0, residentBytes },
+    [...buffers],
+  );
 }
+
+async function handle(message: ToWorker): Promise<void> {
+  if (message.type === 'open') return open(message.options);
+  if (message.type === 'close') {
+    // Without release the session's memory stays with the process after the thread has ended.
+    await opened?.backend.release();
+    port.close();
+    return;
+  }
+  const { batch } = message;
+  try {
+    if (opened === undefined) throw new Error('no model is open');
+    await (batch.kind === 'tokens' ? runTexts(opened, batch) : runTensors(opened, batch));
+  } catch (thrown) {
+    port.send({ type: 'batchFailed', message: text(thrown) });
+  }
+}
+
+// One after the other: a message that arrives while a batch runs must not overtake it, least of all a close.
+let last = Promise.resolve();
+port.onMessage((message) => {
+  last = last.then(() => handle(message));
+});

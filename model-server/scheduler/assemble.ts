@@ -1,4 +1,4 @@
-import type { Batch, Reduction, TokenRow } from '../types.ts';
+import type { Reduction, TokenBatch, TokenRow } from '../types.ts';
 
 /** An input as the batch needs it. */
 export interface BatchRow {
@@ -10,7 +10,7 @@ export interface BatchRow {
  * Writes the rows of a batch into one buffer: three int64 planes (ids, mask, type ids) of rows x longest row. This is
  * the only copy of the tokens between the tokenizer and the runtime.
  */
-export function assemble(items: readonly BatchRow[]): Batch {
+export function assemble(items: readonly BatchRow[]): TokenBatch {
   const rows = items.length;
   const lengths = Int32Array.from(items, (item) => item.row.ids.length);
   const length = lengths.reduce((longest, next) => Math.max(longest, next), 1);
@@ -27,5 +27,5 @@ export function assemble(items: readonly BatchRow[]): Batch {
       if (typeIds !== undefined) words[at + plane * 4] = typeIds[t]!;
     }
   });
-  return { rows, length, tokens, lengths, reductions: items.map((item) => item.reduction) };
+  return { kind: 'tokens', rows, length, tokens, lengths, reductions: items.map((item) => item.reduction) };
 }

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
+import { cpuInstances } from '../../model-server/executor/devices.ts';
 import { Pool, type PoolOptions } from '../../model-server/executor/pool.ts';
 import { assemble } from '../../model-server/scheduler/assemble.ts';
 import type { Executor } from '../../model-server/types.ts';
@@ -12,18 +13,21 @@ const pools: Pool[] = [];
 /** Respawns wait until the test lets them. */
 const respawns: { delayMs: number; go: () => void }[] = [];
 
-function makePool(options: Partial<PoolOptions> = {}): Pool {
+function makePool({
+  instances = 1,
+  modelFile = 'any',
+  ...options
+}: Partial<Omit<PoolOptions, 'instances'>> & { instances?: number; modelFile?: string } = {}): Pool {
   const pool = new Pool({
     owner: 'model m version 1',
-    modelFile: 'any',
-    intraOpThreads: 1,
-    pooling: 'mean',
-    normalize: true,
-    instances: 1,
+    session: { modelFile, intraOpThreads: 1, pooling: 'mean', normalize: true, text: true },
+    instances: cpuInstances(instances),
     maxRespawns: 2,
+    watchdogMs: 0,
     worker,
     after(delayMs, go) {
-      respawns.push({ delayMs, go });
+      // The grace period of an ended worker is the only longer one.
+      if (delayMs < 5000) respawns.push({ delayMs, go });
       return () => undefined;
     },
     ...options,

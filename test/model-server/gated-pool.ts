@@ -1,8 +1,8 @@
-import type { Batch, BatchResult, Executor, ExecutorPool } from '../../model-server/types.ts';
+import type { Batch, BatchResult, Executor, ExecutorPool, TokenBatch } from '../../model-server/types.ts';
 
 /** One batch that a test holds until it says how it ends. */
 export interface HeldBatch {
-  batch: Batch;
+  batch: TokenBatch;
   /** Ids of each row without padding, read back from the assembled buffer. */
   rows: number[][];
   succeed(): void;
@@ -48,6 +48,7 @@ export class GatedPool implements ExecutorPool {
   }
 
   #run(batch: Batch): Promise<BatchResult> {
+    if (batch.kind !== 'tokens') throw new Error('texts only');
     this.#free--;
     const rows = readRows(batch);
     return new Promise((resolve, reject) => {
@@ -65,7 +66,7 @@ export class GatedPool implements ExecutorPool {
       const held: HeldBatch = {
         batch,
         rows,
-        succeed: () => end(() => resolve({ outputs, computeUs: 10, postUs: 1 })),
+        succeed: () => end(() => resolve({ outputs, tensors: [], computeUs: 10, postUs: 1 })),
         fail: (error) => end(() => reject(error)),
       };
       this.held.push(held);
@@ -73,7 +74,7 @@ export class GatedPool implements ExecutorPool {
   }
 }
 
-function readRows({ tokens, rows, length, lengths }: Batch): number[][] {
+function readRows({ tokens, rows, length, lengths }: TokenBatch): number[][] {
   const ids = new BigInt64Array(tokens, 0, rows * length);
   const mask = new BigInt64Array(tokens, rows * length * 8, rows * length);
   return Array.from({ length: rows }, (_, r) => {

@@ -1,0 +1,83 @@
+import { InferenceSession } from 'onnxruntime-node';
+
+/** Where and how a session runs. */
+export interface SessionSettings {
+  modelFile: string;
+  intraOpThreads: number;
+  /** 1 when absent. */
+  interOpThreads?: number | undefined;
+  /** `sequential` when absent. */
+  executionMode?: 'sequential' | 'parallel' | undefined;
+  /** Whether the CPU allocator keeps memory between runs; true when absent. */
+  memArena?: boolean | undefined;
+  /** `all` when absent. */
+  graphLevel?: 'disabled' | 'basic' | 'extended' | 'all' | undefined;
+  /** `cpu` when absent. */
+  provider?: string | undefined;
+  /** Which GPU, for providers that know several. */
+  deviceId?: number | undefined;
+  /** Whether another provider than the wanted one is an error. */
+  providerRequired?: boolean | undefined;
+}
+
+/** A session and what came of the wanted execution provider. */
+export interface OpenSession {
+  session: InferenceSession;
+  executionProvider: string;
+  /** Why it is not the wanted one; else empty. */
+  note: string;
+}
+
+/**
+ * Opens a model on the wanted execution provider; operators that it lacks run on the CPU. Where the provider can't be
+ * started the whole session runs on the CPU and the note says why, unless the provider is required.
+ * @throws Error when the file is no model that can be run
+ */
+export async function openSession(settings: SessionSettings): Promise<OpenSession> {
+  const provider = settings.provider ?? 'cpu';
+  if (provider === 'cpu')
+    return { session: await create(settings, ['cpu']), executionProvider: 'cpu', note: '' };
+  const { deviceId } = settings;
+  const device = deviceId !== undefined && provider !== 'webgpu' ? { name: provider, deviceId } : provider;
+  try {
+    return { session: await create(settings, [device, 'cpu']), executionProvider: provider, note: '' };
+  } catch (thrown) {
+    const why = firstLine(thrown);
+    if (settings.providerRequired) throw new Error(`execution provider ${provider} can't be started: ${why}`);
+    const note = `wanted ${provider}, got cpu: ${why}`;
+    return { session: await create(settings, ['cpu']), executionProvider: 'cpu', note };
+  }
+}
+
+async function create(
+  settings: SessionSettings,
+  executionProviders: InferenceSession.ExecutionProviderConfig[],
+): Promise<InferenceSession> {
+  try {
+    return await InferenceSession.create(settings.modelFile, {
+      executionProviders,
+      intraOpNumThreads: settings.intraOpThreads,
+      interOpNumThreads: settings.interOpThreads ?? 1,
+      executionMode: settings.executionMode ?? 'sequential',
+      graphOptimizationLevel: settings.graphLevel ?? 'all',
+      enableCpuMemArena: settings.memArena ?? true,
+      // Warnings of the runtime (an operator that runs on the CPU instead) are for its developers.
+      logSeverityLevel: 3,
+    });
+  } catch (thrown) {
+    throw explained(thrown);
+  }
+}
+
+/** onnxruntime-node names types that it can't carry by number only. */
+function explained(thrown: unknown): unknown {
+  if (!(thrown instanceof Error) || !thrown.message.includes('Unsupported data type: 16')) return thrown;
+  return new Error(
+    'an input or output is BF16, which onnxruntime-node does not carry; export the model with FP16 or FP32 inputs and outputs',
+    { cause: thrown },
+  );
+}
+
+function firstLine(thrown: unknown): string {
+  return (thrown instanceof Error ? thrown.message : String(thrown)).split('\n', 1)[0]!;
+}

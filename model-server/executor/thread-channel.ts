@@ -1,0 +1,19 @@
+import { Worker } from 'node:worker_threads';
+import type { Channel, ChannelOptions } from './channel.ts';
+
+/** Starts a worker thread. */
+export function openThread({ program, onMessage, onDeath }: ChannelOptions): Channel {
+  const worker = new Worker(program);
+  const ended = Promise.withResolvers<void>();
+  worker.on('message', onMessage);
+  worker.on('error', (error) => onDeath(error.message));
+  worker.on('exit', (code) => {
+    onDeath(`its thread ended with code ${code}`);
+    ended.resolve();
+  });
+  return {
+    post: (message, transfer = []) => worker.postMessage(message, transfer),
+    kill: () => void worker.terminate(),
+    ended: ended.promise,
+  };
+}
