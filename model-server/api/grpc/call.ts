@@ -1,47 +1,29 @@
+import { createHash } from 'node:crypto';
 import { Metadata, type ServerDuplexStream, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { ServingError } from '../../errors.ts';
-import type { Log } from '../../log.ts';
-import type { Metrics } from '../../metrics.ts';
-import type { Registry } from '../../models/registry.ts';
+import type { Caller } from '../admin-guard.ts';
+import { type ApiDeps, measured } from '../call.ts';
 import { Undecodable } from './service.ts';
 
 /** Characters of an error's text at most. */
 const MAX_DETAILS = 1_000;
 
-/** What every handler needs. */
-export interface ApiDeps {
-  registry: Registry;
-  metrics: Metrics;
-  log: Log;
-  maxInputsPerCall: number;
-  inFlight: InFlight;
+type AnyCall = ServerUnaryCall<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
+
+/** How a failed call ends. */
+export interface Status {
+  code: number;
+  details: string;
+  metadata: Metadata;
 }
 
-/** How many requests are being answered, messages of streams counted one by one. */
-export class InFlight {
-  #count = 0;
-  #onIdle: (() => void)[] = [];
-
-  enter(): void {
-    this.#count++;
-  }
-
-  leave(): void {
-    this.#count--;
-    if (this.#count === 0) for (const tell of this.#onIdle.splice(0)) tell();
-  }
-
-  /** Resolves when nothing is being answered. */
-  idle(): Promise<void> {
-    return this.#count === 0 ? Promise.resolve() : new Promise((resolve) => this.#onIdle.push(resolve));
-  }
-}
-
-/** One signal and deadline per call. */
+/** One signal and deadline per call, and who calls. */
 export interface CallContext {
   signal: AbortSignal;
   /** Milliseconds since the epoch. */
   deadlineMs: number | undefined;
+  /** Calls of one key go to one version where traffic is divided; empty: the text decides. */
+  stickyKey: string;
 }
 
 /** Makes a unary handler of a function from message to message: cancel, deadline, error mapping, metrics. */
@@ -50,47 +32,36 @@ export function unary<Request, Response>(
   method: string,
   handle: (request: Request, context: CallContext) => Promise<Response>,
 ) {
+  return answer<Request, Response>((call) => {
+    const context = contextOf(call);
+    return measured(deps, method, async () => handle(decoded(call.request), context));
+  });
+}
+
+/** Makes a unary handler of a function of the call; `statusOf` says how what it throws is told. */
+export function answer<Request, Response>(
+  run: (call: ServerUnaryCall<Request | Undecodable, Response>) => Promise<Response>,
+  statusOf: (error: ServingError, request: Request | Undecodable) => Status = toStatus,
+) {
   return (
     call: ServerUnaryCall<Request | Undecodable, Response>,
     callback: sendUnaryData<Response>,
   ): void => {
-    const context = contextOf(call);
-    measured(deps, method, async () => {
-      if (call.request instanceof Undecodable) throw call.request.error;
-      return handle(call.request, context);
-    }).then(
+    run(call).then(
       (response) => callback(null, response),
-      (error: ServingError) => callback(toStatus(error)),
+      (thrown: unknown) => callback(statusOf(ServingError.from(thrown), call.request)),
     );
   };
 }
 
-/** Runs one request, counts and logs its outcome. @throws ServingError only */
-export async function measured<T>(deps: ApiDeps, method: string, run: () => Promise<T>): Promise<T> {
-  const started = performance.now();
-  deps.inFlight.enter();
-  let reason = 'OK';
-  try {
-    return await run();
-  } catch (thrown) {
-    const error = ServingError.from(thrown);
-    reason = error.reason;
-    // An INTERNAL error is ours to mend, so its stack belongs in the log; the others are told to the caller.
-    deps.log[error.row.level](
-      { method, reason, ...(reason === 'INTERNAL' ? { err: error } : {}) },
-      error.message,
-    );
-    throw error;
-  } finally {
-    deps.inFlight.leave();
-    deps.metrics.requestDone({ method, reason, seconds: (performance.now() - started) / 1000 });
-  }
+/** @throws ServingError INVALID_INPUT when the request could not be read */
+export function decoded<Request>(request: Request | Undecodable): Request {
+  if (request instanceof Undecodable) throw request.error;
+  return request;
 }
 
 /** The signal that ends with the call: the client cancelled or left, or the deadline (grpc-timeout) passed. */
-export function contextOf(
-  call: ServerUnaryCall<unknown, unknown> | ServerDuplexStream<unknown, unknown>,
-): CallContext {
+export function contextOf(call: AnyCall): CallContext {
   const controller = new AbortController();
   const deadline = call.getDeadline();
   const deadlineMs = Number.isFinite(Number(deadline)) ? Number(deadline) : undefined;
@@ -101,11 +72,22 @@ export function contextOf(
       : new ServingError('CANCELLED', 'The client cancelled the call.');
     controller.abort(error);
   });
-  return { signal: controller.signal, deadlineMs };
+  return { signal: controller.signal, deadlineMs, stickyKey: stickyKeyOf(call.metadata) };
+}
+
+/** Who calls, as the admin guard wants to know it. */
+export function callerOf(call: AnyCall): Caller {
+  const peer = call.getPeer();
+  const port = /:\d+$/.exec(peer);
+  return {
+    address: port === null ? peer : peer.slice(0, port.index),
+    authorization: textOf(call.metadata, 'authorization'),
+    forwarded: ['forwarded', 'x-forwarded-for'].some((name) => call.metadata.get(name).length > 0),
+  };
 }
 
 /** A ServingError as gRPC status; the reason and the advice when to retry travel as trailing metadata. */
-export function toStatus(error: ServingError) {
+export function toStatus(error: ServingError): Status {
   const metadata = new Metadata();
   metadata.set('nereid-reason', error.reason);
   if (error.retryAfterMs !== undefined) metadata.set('nereid-retry-after-ms', String(error.retryAfterMs));
@@ -113,4 +95,16 @@ export function toStatus(error: ServingError) {
   const details =
     error.message.length > MAX_DETAILS ? `${error.message.slice(0, MAX_DETAILS)}...` : error.message;
   return { code: error.row.grpc, details, metadata };
+}
+
+/** Callers who name no key are told apart by their credential, of which only a hash goes further. */
+function stickyKeyOf(metadata: Metadata): string {
+  const named = textOf(metadata, 'nereid-sticky-key');
+  if (named !== undefined && named !== '') return named;
+  const credential = textOf(metadata, 'x-api-key') ?? textOf(metadata, 'authorization');
+  return credential === undefined ? '' : createHash('sha256').update(credential).digest('base64url');
+}
+
+function textOf(metadata: Metadata, name: string): string | undefined {
+  return metadata.get(name)[0]?.toString();
 }

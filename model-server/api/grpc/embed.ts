@@ -16,8 +16,9 @@ import {
 } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
 import type { EncodedText } from '../../tasks/tokenizer.ts';
-import { type ApiDeps, type CallContext, contextOf, measured, unary } from './call.ts';
-import { modelRef, refuseTooMany, timings, truncation } from './message.ts';
+import { type ApiDeps, measured } from '../call.ts';
+import { type CallContext, contextOf, unary } from './call.ts';
+import { modelRef, refuseTooMany, targetOf, timings, truncation } from './message.ts';
 import { Undecodable } from './service.ts';
 
 /** Requests of one stream that are computed at the same time; beyond that the stream is not read. */
@@ -38,18 +39,14 @@ export function embedService(deps: ApiDeps): UntypedServiceImplementation {
 async function embed(deps: ApiDeps, request: EmbedRequest, context: CallContext): Promise<EmbedResponse> {
   const started = performance.now();
   refuseTooMany(request.inputs.length, deps.maxInputsPerCall);
-  const model = deps.registry.resolve(request.model, request.version, 'embed');
-  if (request.expectSpace !== '' && request.expectSpace !== model.space) {
-    throw new ServingError(
-      'SPACE_MISMATCH',
-      `${model.owner} makes vectors of space ${model.space}, the request expects ${request.expectSpace}; vectors of the two must not be mixed.`,
-    );
-  }
-  const outcome = await model.embed(request.inputs, { ...context, truncate: truncation(request) });
+  const outcome = await deps.serving.embed(targetOf(request, 'embed', context), request.inputs, {
+    ...context,
+    truncate: truncation(request),
+  });
   const asFloats = request.encoding === VectorEncoding.FLOATS;
   return create(EmbedResponseSchema, {
-    model: modelRef(model),
-    dimension: model.dimension,
+    model: modelRef(outcome.ref),
+    dimension: outcome.ref.dimension,
     embeddings: outcome.vectors.map((vector, index) =>
       toEmbedding(vector, outcome.encoded[index]!, asFloats),
     ),
@@ -72,13 +69,13 @@ async function tokenize(
   context: CallContext,
 ): Promise<TokenizeResponse> {
   refuseTooMany(request.inputs.length, deps.maxInputsPerCall);
-  const model = deps.registry.resolve(request.model, request.version, 'embed');
-  const ids = await model.tokenize(request.inputs, context.signal);
+  const target = targetOf(request, 'tokenize', context);
+  const { ref, ids, maxTokens, specialTokens } = await deps.serving.tokenize(target, request.inputs, context);
   return create(TokenizeResponseSchema, {
-    model: modelRef(model),
+    model: modelRef(ref),
     results: ids.map((textIds) => ({ count: textIds.length, ids: request.withIds ? textIds : [] })),
-    maxTokens: model.maxTokens,
-    specialTokens: model.specialTokens,
+    maxTokens,
+    specialTokens,
   });
 }
 

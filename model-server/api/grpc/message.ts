@@ -7,15 +7,23 @@ import {
   Truncate,
 } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
-import type { CallOptions, Model, Timings } from '../../models/model.ts';
+import type { CallOptions, Timings } from '../../models/run-task.ts';
+import type { Target, VersionRef } from '../../models/target.ts';
+import type { CallContext } from './call.ts';
 
-/** Which model answered. */
-export function modelRef(model: Model): ModelRef {
-  return create(ModelRefSchema, {
-    name: model.folder.name,
-    version: model.folder.version,
-    space: model.space,
-  });
+/** Which version answered. */
+export function modelRef({ name, version, space }: VersionRef): ModelRef {
+  return create(ModelRefSchema, { name, version, space });
+}
+
+/** Which version a request means. */
+export function targetOf(
+  request: { model: string; version: number; alias: string; expectSpace?: string },
+  task: Target['task'],
+  { stickyKey }: Pick<CallContext, 'stickyKey'>,
+): Target {
+  const { model, version, alias, expectSpace = '' } = request;
+  return { model, version, alias, expectSpace, task, stickyKey };
 }
 
 /** @param started `performance.now()` at the start of the call */

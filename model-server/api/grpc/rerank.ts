@@ -8,8 +8,9 @@ import {
   ScoreKind,
 } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
-import { type ApiDeps, type CallContext, unary } from './call.ts';
-import { modelRef, refuseTooMany, timings, truncation } from './message.ts';
+import type { ApiDeps } from '../call.ts';
+import { type CallContext, unary } from './call.ts';
+import { modelRef, refuseTooMany, targetOf, timings, truncation } from './message.ts';
 
 const KINDS = {
   late_interaction: ScoreKind.LATE_INTERACTION,
@@ -26,18 +27,20 @@ export function rerankService(deps: ApiDeps): UntypedServiceImplementation {
 async function rerank(deps: ApiDeps, request: RerankRequest, context: CallContext): Promise<RerankResponse> {
   const started = performance.now();
   refuseTooMany(request.documents.length, deps.maxInputsPerCall);
-  const model = deps.registry.resolve(request.model, request.version, 'rerank');
-  const kind = model.scoreKind;
-  if (request.kind !== ScoreKind.UNSPECIFIED && kind !== undefined && request.kind !== KINDS[kind]) {
+  const { query, documents } = request;
+  const target = targetOf(request, 'rerank', context);
+  const outcome = await deps.serving.rerank(
+    target,
+    { query, documents },
+    { ...context, truncate: truncation(request) },
+  );
+  const { kind, ref } = outcome;
+  if (request.kind !== ScoreKind.UNSPECIFIED && request.kind !== KINDS[kind]) {
     throw new ServingError(
       'TASK_NOT_SUPPORTED',
-      `${model.owner} scores by ${kind}, not by ${ScoreKind[request.kind]}.`,
+      `model ${ref.name} version ${ref.version} scores by ${kind}, not by ${ScoreKind[request.kind]}.`,
     );
   }
-  const outcome = await model.rerank(request.query, request.documents, {
-    ...context,
-    truncate: truncation(request),
-  });
   const ranked = outcome.results
     .map(({ score, rawScore, encoded }, index) =>
       create(RerankResultSchema, {
@@ -51,8 +54,8 @@ async function rerank(deps: ApiDeps, request: RerankRequest, context: CallContex
     // Equal scores keep the order of the request, so that an answer can be reproduced.
     .sort((a, b) => b.rawScore - a.rawScore || a.index - b.index);
   return create(RerankResponseSchema, {
-    model: modelRef(model),
-    kind: KINDS[outcome.kind],
+    model: modelRef(ref),
+    kind: KINDS[kind],
     results: request.topN > 0 ? ranked.slice(0, request.topN) : ranked,
     timings: timings(outcome.timings, started),
   });

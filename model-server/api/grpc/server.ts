@@ -1,10 +1,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
+import { AdminService } from '../../../proto/gen/admin_pb.js';
+import { GRPCInferenceService } from '../../../proto/gen/inference_pb.js';
 import { EmbedService, ModelService, RerankService } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
-import type { ApiDeps } from './call.ts';
+import type { ApiDeps } from '../call.ts';
+import { adminService } from './admin.ts';
 import { embedService } from './embed.ts';
+import { kserveService } from './kserve.ts';
 import { modelService } from './models.ts';
 import { reflection } from './reflection.ts';
 import { rerankService } from './rerank.ts';
@@ -14,7 +18,6 @@ export interface GrpcOptions {
   host: string;
   port: number;
   maxMessageBytes: number;
-  serverVersion: string;
 }
 
 export interface GrpcApi {
@@ -29,9 +32,9 @@ export interface GrpcApi {
 /** An answer may still be on its way to a slow reader when the last request is done. */
 const FLUSH_MS = 500;
 
-const SERVICES = [EmbedService, RerankService, ModelService];
+const SERVICES = [EmbedService, RerankService, ModelService, AdminService, GRPCInferenceService];
 
-/** Listens for gRPC: the serving services, health (Check and Watch) and reflection. */
+/** Listens for gRPC: the serving services, administration, the Open Inference Protocol, health (Check and Watch) and reflection. */
 export async function listenGrpc(deps: ApiDeps, options: GrpcOptions): Promise<GrpcApi> {
   const server = new Server({
     'grpc.max_receive_message_length': options.maxMessageBytes,
@@ -40,7 +43,9 @@ export async function listenGrpc(deps: ApiDeps, options: GrpcOptions): Promise<G
   });
   server.addService(toServiceDefinition(EmbedService), embedService(deps));
   server.addService(toServiceDefinition(RerankService), rerankService(deps));
-  server.addService(toServiceDefinition(ModelService), modelService(deps, options.serverVersion));
+  server.addService(toServiceDefinition(ModelService), modelService(deps));
+  server.addService(toServiceDefinition(AdminService), adminService(deps));
+  server.addService(toServiceDefinition(GRPCInferenceService), kserveService(deps));
   const health = new HealthImplementation();
   health.addToServer(server);
   reflection(SERVICES).addToServer(server);

@@ -1,20 +1,24 @@
 import type { Registry as PromRegistry } from 'prom-client';
-import type { Registry } from '../../models/registry.ts';
+import type { AdminPort } from '../ports.ts';
 import type { Answer, Routes } from './server.ts';
 
 /** Health, readiness and version. */
-export function healthRoutes(registry: Registry, state: { draining: boolean; version: string }): Routes {
+export function healthRoutes(
+  admin: Pick<AdminPort, 'readiness'>,
+  state: { draining: boolean; version: string },
+): Routes {
   const alive = (): Answer => ({ status: 200, body: { status: 'alive' } });
-  const ready = (): Answer => {
-    const models = registry.models.map(({ folder, state: modelState, reason }) => ({
-      name: folder.name,
-      version: folder.version,
+  const readiness = (): Answer => {
+    const { ready, models } = admin.readiness();
+    const isReady = ready && !state.draining;
+    const status = isReady ? 'ready' : state.draining ? 'draining' : 'not ready';
+    const shown = models.map(({ name, version, state: modelState, reason }) => ({
+      name,
+      version,
       state: modelState,
       ...(reason === '' ? {} : { reason }),
     }));
-    const isReady = registry.ready && !state.draining;
-    const status = isReady ? 'ready' : state.draining ? 'draining' : 'not ready';
-    return { status: isReady ? 200 : 503, body: { status, models } };
+    return { status: isReady ? 200 : 503, body: { status, models: shown } };
   };
   const server = (): Answer => ({
     status: 200,
@@ -22,11 +26,11 @@ export function healthRoutes(registry: Registry, state: { draining: boolean; ver
   });
   return {
     '/healthz': alive,
-    '/readyz': ready,
+    '/readyz': readiness,
     '/version': server,
     '/v2': server,
     '/v2/health/live': alive,
-    '/v2/health/ready': ready,
+    '/v2/health/ready': readiness,
   };
 }
 

@@ -1,6 +1,13 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { ServingError } from '../../errors.ts';
+import { readText } from './body.ts';
 
 export interface HttpListener {
   port: number;
@@ -21,14 +28,32 @@ export interface Answer {
   status: number;
   body: object | string;
   type?: string;
+  headers?: Record<string, string>;
 }
 
-export type Routes = Record<string, () => Answer | Promise<Answer>>;
+/** A route that is read, by GET or HEAD. */
+export type Read = () => Answer | Promise<Answer>;
 
-/** Listens for GET and HEAD on a fixed set of paths. @throws ServingError when the port is taken */
+/** A route that is sent something, by POST. */
+export interface Action {
+  post(request: PostRequest): Promise<Answer>;
+}
+
+export interface PostRequest {
+  headers: IncomingHttpHeaders;
+  /** IP address of the other end of the connection. */
+  address: string;
+  /** Reads the body: an action decides first whether it wants it. @throws ServingError as {@link readText} does */
+  readText(maxBytes: number): Promise<string>;
+}
+
+export type Routes = Record<string, Read | Action>;
+
+/** Listens on a fixed set of paths. @throws ServingError when the port is taken */
 export async function listenHttp(routes: Routes, options: ListenOptions): Promise<HttpListener> {
   const server = createServer(
-    { requestTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 16 * 1024 },
+    // A body may carry a model; headers come at once.
+    { requestTimeout: 120_000, headersTimeout: 10_000, maxHeaderSize: 16 * 1024 },
     handler(routes),
   );
   await listen(server, options);
@@ -47,25 +72,47 @@ function handler(routes: Routes): RequestListener {
   return async (request, response) => {
     const path = (request.url ?? '/').split('?')[0]!;
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
-    let answer: Answer;
-    if (route === undefined)
-      answer = {
-        status: 404,
-        body: { error: `there is no ${path}; there are ${Object.keys(routes).join(', ')}` },
-      };
-    else if (request.method !== 'GET' && request.method !== 'HEAD')
-      answer = { status: 405, body: { error: `${path} takes GET only` } };
-    else
-      answer = await Promise.resolve(route()).catch((error: Error) => ({
-        status: 500,
-        body: { error: error.message },
-      }));
-    const text = typeof answer.body === 'string' ? answer.body : `${JSON.stringify(answer.body)}\n`;
-    response.writeHead(answer.status, { 'content-type': answer.type ?? 'application/json; charset=utf-8' });
+    const { status, body, type, headers } =
+      route === undefined ? notFound(path, routes) : await answerOf(route, request, path);
+    const text = typeof body === 'string' ? body : `${JSON.stringify(body)}\n`;
+    response.writeHead(status, {
+      'content-type': type ?? 'application/json; charset=utf-8',
+      ...headers,
+      // What is left of a body that nobody wants is not worth reading to its end.
+      ...(request.complete || isRead(request) ? {} : { connection: 'close' }),
+    });
     response.end(request.method === 'HEAD' ? undefined : text);
-    // The body of a request that has no business here is not read.
     request.resume();
   };
+}
+
+async function answerOf(route: Read | Action, request: IncomingMessage, path: string): Promise<Answer> {
+  try {
+    if (typeof route === 'function') {
+      return isRead(request) ? await route() : notAllowed(path, 'GET');
+    }
+    if (request.method !== 'POST') return notAllowed(path, 'POST');
+    return await route.post({
+      headers: request.headers,
+      address: request.socket.remoteAddress ?? '',
+      readText: (maxBytes) => readText(request, maxBytes),
+    });
+  } catch (error) {
+    return { status: 500, body: { error: (error as Error).message } };
+  }
+}
+
+function isRead({ method }: IncomingMessage): boolean {
+  return method === 'GET' || method === 'HEAD';
+}
+
+function notFound(path: string, routes: Routes): Answer {
+  const known = Object.keys(routes).filter((name) => typeof routes[name] === 'function');
+  return { status: 404, body: { error: `there is no ${path}; there are ${known.join(', ')}` } };
+}
+
+function notAllowed(path: string, method: string): Answer {
+  return { status: 405, body: { error: `${path} takes ${method} only` }, headers: { allow: method } };
 }
 
 function listen(server: Server, { host, port, flag }: ListenOptions): Promise<void> {

@@ -1,0 +1,50 @@
+import type { CanaryPlan as CanaryPlanMessage } from '../../../proto/gen/admin_pb.js';
+import { ServingError } from '../../errors.ts';
+import type { VersionReport } from '../../models/reports.ts';
+import type { CanaryPlan, RolloutPlan } from '../../models/rollout/status.ts';
+
+const STEPS = [1, 10, 50, 100];
+const MIN_REQUESTS = 200;
+
+/**
+ * The canary that a request means. What it leaves open is taken from the rollout in force: the default alias (else
+ * `stable`), and as the old version the one that has most of it (else the newest other one that is ready).
+ * @throws ServingError INVALID_INPUT when there is no plan, or no old version can be found
+ */
+export function canaryPlan(
+  asked: CanaryPlanMessage | undefined,
+  inForce: RolloutPlan,
+  versions: readonly VersionReport[],
+): CanaryPlan {
+  if (asked === undefined || asked.to === 0)
+    throw new ServingError('INVALID_INPUT', 'a canary needs the version that it goes to ("to").');
+  const alias = asked.alias || (inForce.defaultAlias ?? 'stable');
+  const from = asked.from || oldVersion(asked.to, inForce.aliases[alias] ?? {}, versions);
+  if (from === undefined)
+    throw new ServingError(
+      'INVALID_INPUT',
+      `alias ${alias} has no version but ${asked.to}, and no other one is ready: say which version the canary starts from ("from").`,
+    );
+  const { maxErrorRate, maxP99Ratio, minCosine, minKendallTau } = asked.guards ?? {};
+  return {
+    alias,
+    from,
+    to: asked.to,
+    steps: asked.steps.length > 0 ? asked.steps : STEPS,
+    minRequests: asked.minRequests || MIN_REQUESTS,
+    guards: { maxErrorRate, maxP99Ratio, minCosine, minKendallTau },
+  };
+}
+
+function oldVersion(
+  to: number,
+  weights: Readonly<Record<number, number>>,
+  versions: readonly VersionReport[],
+): number | undefined {
+  const [heaviest] = Object.entries(weights)
+    .filter(([version, weight]) => Number(version) !== to && weight > 0)
+    .sort(([, a], [, b]) => b - a);
+  if (heaviest !== undefined) return Number(heaviest[0]);
+  const ready = versions.filter(({ version, state }) => version !== to && state === 'ready');
+  return ready.map(({ version }) => version).sort((a, b) => b - a)[0];
+}

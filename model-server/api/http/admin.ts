@@ -1,0 +1,47 @@
+import { ServingError } from '../../errors.ts';
+import { adminCall } from '../admin/admin-call.ts';
+import { type AdminMethod, adminMethods, modelOf } from '../admin/handlers.ts';
+import type { Caller } from '../admin-guard.ts';
+import type { ApiDeps } from '../call.ts';
+import { errorAnswer, messageAnswer, pathOf, readMessage, unsupported } from './connect.ts';
+import type { Answer, PostRequest, Routes } from './server.ts';
+
+const MAX_BYTES = 1024 * 1024;
+/** A load may carry the files of a model. */
+const MAX_LOAD_BYTES = 64 * 1024 * 1024;
+
+/** Each method of AdminService as `POST /nereid.admin.v1.AdminService/<Method>`, with JSON in and out. */
+export function adminRoutes(deps: ApiDeps): Routes {
+  const routes = adminMethods(deps.admin, deps.serverVersion).map((known) => {
+    const post = (request: PostRequest) => answer(deps, known, request);
+    return [pathOf(known.method), { post }];
+  });
+  return Object.fromEntries(routes);
+}
+
+async function answer(deps: ApiDeps, { method, handle }: AdminMethod, request: PostRequest): Promise<Answer> {
+  const refused = unsupported(request);
+  if (refused !== undefined) return refused;
+  const maxBytes = method.localName === 'loadModel' ? MAX_LOAD_BYTES : MAX_BYTES;
+  try {
+    const message = await adminCall(deps, {
+      method: method.name,
+      caller: callerOf(request),
+      read: () => readMessage(method, request, maxBytes),
+      modelOf,
+      run: handle,
+    });
+    return messageAnswer(method, message);
+  } catch (thrown) {
+    return errorAnswer(ServingError.from(thrown));
+  }
+}
+
+function callerOf({ headers, address }: PostRequest): Caller {
+  return {
+    address,
+    authorization: headers.authorization,
+    forwarded: headers.forwarded !== undefined || headers['x-forwarded-for'] !== undefined,
+    web: { origin: headers.origin, host: headers.host },
+  };
+}
