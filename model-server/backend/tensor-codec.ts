@@ -58,7 +58,16 @@ export function toRuntime(tensor: RawTensor): Tensor {
   }
   const aligned = data.byteOffset % kind.bytes === 0 ? data : data.slice();
   const values = new kind.array(aligned.buffer, aligned.byteOffset, length);
+  if (dataType === 'FP16') return halfTensor(values as Uint16Array, shape);
   return new Tensor(kind.type as 'float32', values as Float32Array, shape);
+}
+
+/**
+ * Where the engine has Float16Array the constructor makes one of the values, and onnxruntime-node's native part (up to
+ * 1.30) then sees a tensor of no bytes. It reads 16-bit integers as the halves that they are.
+ */
+function halfTensor(values: Uint16Array, shape: readonly number[]): Tensor {
+  return Object.assign(new Tensor('uint16', values, shape), { type: 'float16' as const });
 }
 
 /** @throws Error when the runtime gave a type that has no wire name */

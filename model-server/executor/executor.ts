@@ -273,9 +273,11 @@ export class WorkerExecutor implements Executor {
   }
 }
 
-/** What can be moved to a thread: tokens. Raw tensors are views of what the caller still holds. */
+/** A batch owns its buffers, so they are moved where that is possible. */
 function buffersOf(batch: Batch): ArrayBuffer[] {
-  return batch.kind === 'tokens' ? [batch.tokens] : [];
+  return batch.kind === 'tokens'
+    ? [batch.tokens]
+    : batch.inputs.map((input) => input.data.buffer as ArrayBuffer);
 }
 
 function unpack(message: Extract<FromWorker, { type: 'result' }>): BatchResult {

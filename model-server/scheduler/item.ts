@@ -1,17 +1,25 @@
 import { ServingError } from '../errors.ts';
-import type { Reduction, TokenRow } from '../types.ts';
+import type { RawTensor, Reduction, TokenRow } from '../types.ts';
+import { type TensorCall, tensorKey } from './tensor-call.ts';
 
-/** What one input got. `output` is as its reduction says. */
-export interface ItemResult {
-  output: Float32Array;
+/** Where the time of one input went. */
+export interface ItemTimings {
   queueUs: number;
   computeUs: number;
   postUs: number;
 }
 
+/** What one text got. `output` is as its reduction says. */
+export interface ItemResult extends ItemTimings {
+  output: Float32Array;
+}
+
+/** What one call with raw tensors got: the wanted outputs, in the order in which it named them. */
+export interface TensorResult extends ItemTimings {
+  tensors: RawTensor[];
+}
+
 export interface ItemOptions {
-  row: TokenRow;
-  reduction: Reduction;
   enqueuedUs: number;
   /** On the scheduler's clock. */
   deadlineUs?: number | undefined;
@@ -20,21 +28,15 @@ export interface ItemOptions {
 }
 
 /** One input on its way through the scheduler; settled exactly once: result, error, cancelled or deadline. */
-export class Item {
-  readonly row: TokenRow;
-  readonly reduction: Reduction;
-  readonly tokens: number;
+class Settleable<Result> {
   readonly enqueuedUs: number;
   readonly deadlineUs: number;
-  readonly promise: Promise<ItemResult>;
-  readonly #settled = Promise.withResolvers<ItemResult>();
+  readonly promise: Promise<Result>;
+  readonly #settled = Promise.withResolvers<Result>();
   readonly #onSettled: (item: Item) => void;
   #isSettled = false;
 
   constructor(options: ItemOptions) {
-    this.row = options.row;
-    this.reduction = options.reduction;
-    this.tokens = options.row.ids.length;
     this.enqueuedUs = options.enqueuedUs;
     this.deadlineUs = options.deadlineUs ?? Number.POSITIVE_INFINITY;
     this.promise = this.#settled.promise;
@@ -46,14 +48,52 @@ export class Item {
   }
 
   /** The first outcome counts; later ones are forgotten, so that the reply to a cancelled item is dropped. */
-  settle(outcome: ItemResult | ServingError): void {
+  settle(outcome: Result | ServingError): void {
     if (this.#isSettled) return;
     this.#isSettled = true;
     if (outcome instanceof ServingError) this.#settled.reject(outcome);
     else this.#settled.resolve(outcome);
-    this.#onSettled(this);
+    this.#onSettled(this as unknown as Item);
   }
 }
+
+/** One text. */
+export class TextItem extends Settleable<ItemResult> {
+  readonly kind = 'text';
+  readonly row: TokenRow;
+  readonly reduction: Reduction;
+  readonly tokens: number;
+  readonly rows = 1;
+  readonly bytes = 0;
+
+  constructor(input: { row: TokenRow; reduction: Reduction }, options: ItemOptions) {
+    super(options);
+    this.row = input.row;
+    this.reduction = input.reduction;
+    this.tokens = input.row.ids.length;
+  }
+}
+
+/** The tensors of one call. */
+export class TensorItem extends Settleable<TensorResult> {
+  readonly kind = 'tensors';
+  readonly call: TensorCall;
+  /** Calls of one key may be joined. */
+  readonly key: string;
+  readonly tokens = 0;
+  readonly rows: number;
+  readonly bytes: number;
+
+  constructor(call: TensorCall, options: ItemOptions) {
+    super(options);
+    this.call = call;
+    this.key = tensorKey(call);
+    this.rows = call.rows;
+    this.bytes = call.inputs.reduce((sum, input) => sum + input.data.byteLength, 0);
+  }
+}
+
+export type Item = TextItem | TensorItem;
 
 /**
  * Settles the items of one call when its signal aborts. One listener serves them all: adding one for each would take time

@@ -1,10 +1,21 @@
 import { ServingError } from '../errors.ts';
-import type { BatchResult, Executor, ExecutorPool, Reduction, TokenRow } from '../types.ts';
-import { assemble } from './assemble.ts';
-import { type BatchLimits, chooseBatch } from './batch-policy.ts';
+import type { Executor, ExecutorPool, Reduction, TokenRow } from '../types.ts';
+import type { BatchLimits } from './batch-policy.ts';
+import { type Company, chooseItems, companyOf, hasRoom } from './choose-items.ts';
 import type { Clock } from './clock.ts';
-import { cancelTogether, Item, type ItemResult } from './item.ts';
+import {
+  cancelTogether,
+  type Item,
+  type ItemOptions,
+  type ItemResult,
+  TensorItem,
+  type TensorResult,
+  TextItem,
+} from './item.ts';
+import { type Load, loadOf } from './load.ts';
 import { BoundedQueue, type QueueLimits } from './queue.ts';
+import type { TensorCall } from './tensor-call.ts';
+import { WaitEstimate } from './wait-estimate.ts';
 
 /**
  * With this many inputs waiting, the next batch is handed to a busy instance ahead of time. It then goes on without
@@ -49,14 +60,13 @@ export class Scheduler {
   readonly #queue: BoundedQueue<Item>;
   /** Items of a failed batch, to be run alone so that a poison input hurts only itself. */
   readonly #retries: Item[] = [];
+  readonly #estimate = new WaitEstimate();
   #running = 0;
   #pumpDeferred = false;
   #cancelDelay: (() => void) | undefined;
   #closed: ServingError | undefined;
   #destroyed = false;
   #onIdle: (() => void)[] = [];
-  /** Running average, for retry-after. */
-  #tokensPerUs = 0;
 
   constructor(pool: ExecutorPool, options: SchedulerOptions) {
     this.#pool = pool;
@@ -79,7 +89,7 @@ export class Scheduler {
    */
   refuseEarly(inputs: number): void {
     this.#refuseWhenDown();
-    this.#queue.admit(inputs, 0, () => this.#estimateWaitMs());
+    this.#queue.admit({ items: inputs }, () => this.#estimateWaitMs());
   }
 
   /**
@@ -93,12 +103,23 @@ export class Scheduler {
   ): Promise<ItemResult>[] {
     this.#refuseWhenDown();
     const tokens = inputs.reduce((sum, input) => sum + input.row.ids.length, 0);
-    this.#queue.admit(inputs.length, tokens, () => this.#estimateWaitMs());
-    const items = inputs.map((input) => this.#makeItem(input, options));
-    cancelTogether(items, options.signal);
-    for (const item of items) if (!item.isSettled) this.#queue.push(item);
-    this.#deferPump();
+    this.#queue.admit({ items: inputs.length, tokens }, () => this.#estimateWaitMs());
+    const items = inputs.map((input) => new TextItem(input, this.#itemOptions(options)));
+    this.#enqueue(items, options.signal);
     return items.map((item) => item.promise);
+  }
+
+  /**
+   * Queues the raw tensors of one call; equal calls are joined.
+   * @param call as `checkTensors` gives it; its tensors must not change before it is settled
+   * @throws ServingError QUEUE_FULL, MODEL_DRAINING, BACKEND_UNAVAILABLE
+   */
+  submitTensors(call: TensorCall, options: SubmitOptions = {}): Promise<TensorResult> {
+    this.#refuseWhenDown();
+    const item = new TensorItem(call, this.#itemOptions(options));
+    this.#queue.admit({ items: 1, bytes: item.bytes }, () => this.#estimateWaitMs());
+    this.#enqueue([item], options.signal);
+    return item.promise;
   }
 
   /** Refuses new inputs, finishes what waits and runs. */
@@ -120,16 +141,21 @@ export class Scheduler {
     if (this.#pool.failure !== undefined) throw ServingError.from(this.#pool.failure);
   }
 
-  #makeItem(input: { row: TokenRow; reduction: Reduction }, { deadlineUs }: SubmitOptions): Item {
-    return new Item({
-      ...input,
+  #itemOptions({ deadlineUs }: SubmitOptions): ItemOptions {
+    return {
       deadlineUs,
       enqueuedUs: this.#options.clock.nowUs(),
       onSettled: (settled) => {
         this.#queue.remove(settled);
         this.#tellIdle();
       },
-    });
+    };
+  }
+
+  #enqueue(items: readonly Item[], signal: AbortSignal | undefined): void {
+    cancelTogether(items, signal);
+    for (const item of items) if (!item.isSettled) this.#queue.push(item);
+    this.#deferPump();
   }
 
   #deferPump(): void {
@@ -149,32 +175,38 @@ export class Scheduler {
     }
     for (let executor = this.#pool.take(); executor !== undefined; executor = this.#pool.take()) {
       const batch = this.#nextBatch();
-      if (batch.length === 0) return;
+      if (batch === undefined) return;
       this.#start(executor, batch);
     }
     const next = this.#queue.size >= PREFETCH_ITEMS ? this.#pool.prefetch() : undefined;
     if (next === undefined) return;
     const batch = this.#nextBatch();
-    if (batch.length > 0) this.#start(next, batch);
+    if (batch !== undefined) this.#start(next, batch);
   }
 
-  #start(executor: Executor, batch: Item[]): void {
-    for (const item of batch) this.#queue.remove(item);
-    void this.#run(executor, batch);
+  #start(executor: Executor, batch: Company): void {
+    for (const item of batch.items) this.#queue.remove(item);
+    try {
+      void this.#run(executor, loadOf(batch));
+    } catch (thrown) {
+      // Too large to be put together in memory; alone each may fit.
+      this.#fail(batch.items, new ServingError('BATCH_FAILED', `${this.#options.owner}: ${String(thrown)}`));
+    }
   }
 
-  #nextBatch(): Item[] {
+  #nextBatch(): Company | undefined {
     const nowUs = this.#options.clock.nowUs();
     for (let retry = this.#retries.shift(); retry !== undefined; retry = this.#retries.shift()) {
-      if (!retry.isSettled && !this.#expire(retry, nowUs)) return [retry];
+      if (!retry.isSettled && !this.#expire(retry, nowUs)) return companyOf([retry]);
     }
     let window: Item[];
     // What waits behind a window full of expired items must not be forgotten.
     do window = this.#queue.window(WINDOW).filter((item) => !this.#expire(item, nowUs));
     while (window.length === 0 && this.#queue.size > 0);
-    if (window.length === 0 || this.#waitForCompany(window, nowUs)) return [];
-    const lengths = window.map((item) => item.tokens);
-    return chooseBatch(lengths, this.#options.batch, this.#pool.free).map((index) => window[index]!);
+    if (window.length === 0) return undefined;
+    const company = companyOf(window);
+    if (this.#waitForCompany(company, nowUs)) return undefined;
+    return chooseItems(company, this.#options.batch, this.#pool.free);
   }
 
   /** Work whose caller has stopped waiting is never run. */
@@ -190,46 +222,36 @@ export class Scheduler {
     return true;
   }
 
-  #waitForCompany(window: readonly Item[], nowUs: number): boolean {
+  #waitForCompany(company: Company, nowUs: number): boolean {
     const { queueDelayUs, batch, clock } = this.#options;
-    if (queueDelayUs === 0 || window.length >= batch.maxItems || this.#closed !== undefined) return false;
-    const leftUs = window[0]!.enqueuedUs + queueDelayUs - nowUs;
+    if (queueDelayUs === 0 || this.#closed !== undefined || !hasRoom(company, batch.maxItems)) return false;
+    const leftUs = company.items[0]!.enqueuedUs + queueDelayUs - nowUs;
     if (leftUs <= 0) return false;
     this.#cancelDelay?.();
     this.#cancelDelay = clock.after(leftUs, () => this.#pump());
     return true;
   }
 
-  async #run(executor: Executor, items: Item[]): Promise<void> {
+  async #run(executor: Executor, load: Load): Promise<void> {
     const { clock, observer } = this.#options;
     const startedUs = clock.nowUs();
-    const batch = assemble(items);
-    const paddedTokens = batch.rows * batch.length;
     this.#running++;
     try {
-      const result = await executor.run(batch);
-      const tokens = items.reduce((sum, item) => sum + item.tokens, 0);
-      this.#learn(tokens, clock.nowUs() - startedUs);
-      observer?.batchDone({ rows: items.length, tokens, paddedTokens, computeUs: result.computeUs });
-      this.#deliver(items, result, startedUs);
+      const result = await executor.run(load.batch);
+      load.deliver(result, startedUs);
+      const { rows, tokens, paddedTokens } = load;
+      this.#estimate.learn(load, clock.nowUs() - startedUs);
+      observer?.batchDone({ rows, tokens, paddedTokens, computeUs: result.computeUs });
+      for (const item of load.items) observer?.itemQueued(startedUs - item.enqueuedUs);
     } catch (thrown) {
       // After destroy the workers die because they were told to; the caller should hear why.
       const error = this.#destroyed && this.#closed !== undefined ? this.#closed : ServingError.from(thrown);
-      this.#fail(items, error);
+      this.#fail(load.items, error);
     } finally {
       this.#running--;
       this.#pump();
       this.#tellIdle();
     }
-  }
-
-  #deliver(items: readonly Item[], result: BatchResult, startedUs: number): void {
-    const { computeUs, postUs } = result;
-    items.forEach((item, index) => {
-      const queueUs = startedUs - item.enqueuedUs;
-      this.#options.observer?.itemQueued(queueUs);
-      item.settle({ output: result.outputs[index]!, queueUs, computeUs, postUs });
-    });
   }
 
   #fail(items: readonly Item[], error: ServingError): void {
@@ -243,16 +265,10 @@ export class Scheduler {
       item.settle(reason);
   }
 
-  #learn(tokens: number, elapsedUs: number): void {
-    const rate = tokens / Math.max(1, elapsedUs);
-    this.#tokensPerUs = this.#tokensPerUs === 0 ? rate : this.#tokensPerUs * 0.9 + rate * 0.1;
-  }
-
   /** How long the queue would take from now, never below 1 ms. */
   #estimateWaitMs(): number {
-    if (this.#tokensPerUs === 0) return 1000;
-    const instances = Math.max(1, this.#running + this.#pool.free);
-    return Math.max(1, Math.ceil(this.#queue.tokens / (this.#tokensPerUs * instances) / 1000));
+    const { tokens, tensorRows } = this.#queue;
+    return this.#estimate.waitMs({ tokens, tensorRows }, this.#running + this.#pool.free);
   }
 
   #idle(): boolean {

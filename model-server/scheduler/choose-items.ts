@@ -1,0 +1,46 @@
+import { type BatchLimits, chooseBatch } from './batch-policy.ts';
+import type { Item, TensorItem, TextItem } from './item.ts';
+
+/** Items that may share one batch. */
+export type Company = { kind: 'text'; items: TextItem[] } | { kind: 'tensors'; items: TensorItem[] };
+
+/** From a window of waiting items, oldest first and not empty, those that may share a batch with the oldest. */
+export function companyOf(window: readonly Item[]): Company {
+  const oldest = window[0]!;
+  if (oldest.kind === 'text') return { kind: 'text', items: window.filter((item) => item.kind === 'text') };
+  if (!oldest.call.joinable) return { kind: 'tensors', items: [oldest] };
+  const equals = (item: Item) => item.kind === 'tensors' && item.call.joinable && item.key === oldest.key;
+  return { kind: 'tensors', items: window.filter((item): item is TensorItem => equals(item)) };
+}
+
+/**
+ * Whether another item could still join the next batch.
+ * @param maxRows of one batch
+ */
+export function hasRoom(company: Company, maxRows: number): boolean {
+  if (company.kind === 'tensors' && !company.items[0]!.call.joinable) return false;
+  return rowsOf(company.items) < maxRows;
+}
+
+/** The next batch: the oldest item and the best of its company. */
+export function chooseItems(company: Company, limits: BatchLimits, freeInstances: number): Company {
+  if (company.kind === 'text') {
+    const lengths = company.items.map((item) => item.tokens);
+    const chosen = chooseBatch(lengths, limits, freeInstances);
+    return { kind: 'text', items: chosen.map((index) => company.items[index]!) };
+  }
+  // As with texts, free instances share the work.
+  const share = Math.ceil(rowsOf(company.items) / Math.max(1, freeInstances));
+  const maxRows = Math.min(limits.maxItems, share);
+  let rows = 0;
+  const items = company.items.filter((item, index) => {
+    if (index > 0 && rows + item.rows > maxRows) return false;
+    rows += item.rows;
+    return true;
+  });
+  return { kind: 'tensors', items };
+}
+
+function rowsOf(items: readonly Item[]): number {
+  return items.reduce((sum, item) => sum + item.rows, 0);
+}

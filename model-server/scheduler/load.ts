@@ -1,0 +1,70 @@
+import { ServingError } from '../errors.ts';
+import type { Batch, BatchResult } from '../types.ts';
+import { assemble } from './assemble.ts';
+import type { Company } from './choose-items.ts';
+import type { Item, TensorItem, TextItem } from './item.ts';
+import { joinTensors, splitTensors } from './tensor-call.ts';
+
+/** A batch and the items that it is made of. */
+export interface Load {
+  batch: Batch;
+  items: readonly Item[];
+  rows: number;
+  /** Rows that are raw tensors. */
+  tensorRows: number;
+  tokens: number;
+  paddedTokens: number;
+  /** Gives each item what is its own. @throws ServingError BATCH_FAILED when that can't be told apart */
+  deliver(result: BatchResult, startedUs: number): void;
+}
+
+/** Puts items together as one batch. */
+export function loadOf(company: Company): Load {
+  return company.kind === 'text' ? textLoad(company.items) : tensorLoad(company.items);
+}
+
+function textLoad(items: readonly TextItem[]): Load {
+  const batch = assemble(items);
+  return {
+    batch,
+    items,
+    rows: batch.rows,
+    tensorRows: 0,
+    tokens: items.reduce((sum, item) => sum + item.tokens, 0),
+    paddedTokens: batch.rows * batch.length,
+    deliver({ outputs, computeUs, postUs }, startedUs) {
+      items.forEach((item, index) => {
+        item.settle({ output: outputs[index]!, queueUs: startedUs - item.enqueuedUs, computeUs, postUs });
+      });
+    },
+  };
+}
+
+function tensorLoad(items: readonly TensorItem[]): Load {
+  const batch = joinTensors(items.map((item) => item.call));
+  return {
+    batch,
+    items,
+    rows: batch.rows,
+    tensorRows: batch.rows,
+    tokens: 0,
+    paddedTokens: 0,
+    deliver({ tensors, computeUs, postUs }, startedUs) {
+      const parts = split(tensors, items);
+      items.forEach((item, index) => {
+        item.settle({ tensors: parts[index]!, queueUs: startedUs - item.enqueuedUs, computeUs, postUs });
+      });
+    },
+  };
+}
+
+function split(tensors: BatchResult['tensors'], items: readonly TensorItem[]) {
+  try {
+    return splitTensors(
+      tensors,
+      items.map((item) => item.rows),
+    );
+  } catch (thrown) {
+    throw new ServingError('BATCH_FAILED', (thrown as Error).message, { cause: thrown });
+  }
+}
