@@ -68,11 +68,11 @@ export function sampleTensors(sample: WarmupSample, options: SampleOptions): Raw
     if (rows * rowBytes > MOST_BYTES) fail(`${rows * rowBytes} bytes are above the limit of ${MOST_BYTES}`);
     const shape = options.hasBatchDimension ? [rows, ...input.dims] : [...input.dims];
     const { name, dataType } = input;
-    if (input.source === 'zero' || (input.source === 'random' && dataType === 'BYTES'))
-      return { name, dataType, shape, data: new Uint8Array(rows * rowBytes) };
+    if (input.source === 'zero') return { name, dataType, shape, data: new Uint8Array(rows * rowBytes) };
     if (input.source === 'random')
       return { name, dataType, shape, data: randomData(dataType, rows * elements) };
-    const row = readRow(input, { folder: join(options.modelFolder, 'warmup'), elements, rowBytes, fail });
+    const folder = join(options.modelFolder, 'warmup');
+    const row = readRow(input, { folder, rows, elements, rowBytes, fail });
     return { name, dataType, shape, data: repeat(row, rows) };
   });
 }
@@ -85,7 +85,8 @@ function* randomBits(): Generator<number, never> {
   }
 }
 
-function randomData(dataType: Exclude<DataType, 'BYTES'>, elements: number): Uint8Array {
+function randomData(dataType: DataType, elements: number): Uint8Array {
+  if (dataType === 'BYTES') return new Uint8Array(elements * 4);
   const size = elementBytes[dataType];
   const data = new Uint8Array(elements * size);
   const view = new DataView(data.buffer);
@@ -104,19 +105,23 @@ function randomData(dataType: Exclude<DataType, 'BYTES'>, elements: number): Uin
 
 interface RowFile {
   folder: string;
+  rows: number;
   elements: number;
   rowBytes: number;
   fail: (why: string) => never;
 }
 
-function readRow(input: WarmupInput, { folder, elements, rowBytes, fail }: RowFile): Uint8Array {
+function readRow(input: WarmupInput, { folder, rows, elements, rowBytes, fail }: RowFile): Uint8Array {
   const file = realPath(resolve(folder, input.source));
   if (file === undefined) return fail(`the file ${input.source} is not in warmup/`);
   const base = realPath(folder);
   if (base === undefined || !file.startsWith(base + sep))
     return fail(`${input.source} is outside of warmup/`);
   const { size } = statSync(file);
-  if (size > MOST_BYTES) return fail(`${input.source} has ${size} bytes; the limit is ${MOST_BYTES}`);
+  if (size * rows > MOST_BYTES)
+    return fail(
+      `${input.source} has ${size} bytes for each of ${rows} rows; the limit is ${MOST_BYTES} in all`,
+    );
   const data = new Uint8Array(readFileSync(file));
   if (input.dataType === 'BYTES') {
     const found = countStrings(data);

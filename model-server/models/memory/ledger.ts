@@ -6,7 +6,7 @@ export interface Resident {
   readonly owner: string;
   /** Requests that hold it; above 0 it is in use and never evicted. */
   readonly leases: number;
-  /** Its last request, on the budget's clock. */
+  /** Its last request, on the budget's clock; before the first one, when it became ready. */
   readonly lastUsedMs: number;
   /** Never evicted, whatever its age; for a version that serves while its successor is loaded, for instance. */
   readonly pinned: boolean;
@@ -14,7 +14,7 @@ export interface Resident {
   readonly keepAliveMs: number;
   /**
    * Unloads it. It takes no request any more from the moment of this call; resolves when its memory is back. Never
-   * rejects, and must not wait for a reservation on the same budget.
+   * rejects, always ends, and must not wait for a reservation on the same budget.
    */
   evict(why: string): Promise<void>;
 }

@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest';
+import { LoadGate } from '../../model-server/models/memory/measure.ts';
+
+function setUp(runtimeBytes = 0) {
+  const memory = { bytes: 1_000 };
+  const gate = new LoadGate({ residentBytes: () => memory.bytes, runtimeBytes });
+  return { memory, gate };
+}
+
+describe('measured loads', () => {
+  it('run one at a time, so that what grows belongs to one', async () => {
+    const { memory, gate } = setUp();
+    const first = Promise.withResolvers<void>();
+    const log: string[] = [];
+    const load = (name: string, bytes: number, until?: Promise<void>) => async () => {
+      log.push(`${name} begins`);
+      await until;
+      memory.bytes += bytes;
+      log.push(`${name} ends`);
+      return name;
+    };
+    const all = [gate.measured(load('a', 70, first.promise), 0), gate.measured(load('b', 30), 0)];
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(log).toEqual(['a begins']);
+    first.resolve();
+    expect(await Promise.all(all)).toEqual([
+      { value: 'a', grownBytes: 70 },
+      { value: 'b', grownBytes: 30 },
+    ]);
+    expect(log).toEqual(['a begins', 'a ends', 'b begins', 'b ends']);
+  });
+
+  it('never believes less than the floor, nor less than nothing', async () => {
+    const { memory, gate } = setUp();
+    const shrink = async () => {
+      memory.bytes -= 100;
+    };
+    expect((await gate.measured(shrink, 25)).grownBytes).toBe(25);
+    expect((await gate.measured(shrink, 0)).grownBytes).toBe(0);
+  });
+
+  it('takes the runtime off the first load that works', async () => {
+    const { memory, gate } = setUp(48);
+    const grow = async () => {
+      memory.bytes += 60;
+    };
+    const fail = async () => {
+      throw new Error('torn file');
+    };
+    await expect(gate.measured(fail, 0)).rejects.toThrow('torn file');
+    expect((await gate.measured(grow, 0)).grownBytes).toBe(12);
+    expect((await gate.measured(grow, 0)).grownBytes).toBe(60);
+  });
+});
