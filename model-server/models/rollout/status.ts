@@ -24,6 +24,14 @@ export interface CanaryPlan {
   guards: CanaryGuards;
 }
 
+/** What a rollout must know of a version of its model. */
+export interface VersionFact {
+  version: number;
+  /** The version's own vector space, not a claimed one; empty while it isn't known or when it makes no vectors. */
+  space: string;
+  makesVectors: boolean;
+}
+
 /** What rollout.yaml says. */
 export interface RolloutPlan {
   /** Alias of requests that name neither version nor alias. */
@@ -83,8 +91,8 @@ export interface Decision {
   /** Milliseconds since the epoch. */
   atMs: number;
   what: 'started' | 'advanced' | 'promoted' | 'rolled back';
-  /** By itself, or by whom. */
-  by: 'guard' | 'schedule' | 'command';
+  /** By itself (a broken guard, or a step that is done), by an operator's call, or by an edit of rollout.yaml. */
+  by: 'guard' | 'schedule' | 'command' | 'file';
   why: string;
 }
 
