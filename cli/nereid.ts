@@ -24,6 +24,10 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
     load: () => import('./commands/ask.ts'),
   },
   search: { summary: 'find passages', load: () => import('./commands/search.ts') },
+  pull: {
+    summary: 'bring a model from the Hugging Face hub or a folder into the repository',
+    load: () => import('./commands/pull.ts'),
+  },
   models: { summary: 'list the models of a running server', load: () => import('./commands/models.ts') },
   doctor: {
     summary: 'check this machine, the models and what is configured',
