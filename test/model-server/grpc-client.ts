@@ -1,6 +1,7 @@
 import {
   create,
   type DescMessage,
+  type DescMethodUnary,
   fromBinary,
   type MessageInitShape,
   type MessageShape,
@@ -13,6 +14,11 @@ export interface Failed {
   code: number;
   details: string;
   reason: string | undefined;
+}
+
+export interface TestCallOptions extends CallOptions {
+  signal?: AbortSignal;
+  metadata?: Record<string, string>;
 }
 
 /** A gRPC client over a real socket, for tests. */
@@ -31,8 +37,10 @@ export class TestClient {
     path: string,
     [input, output]: [I, O],
     message: MessageInitShape<I> | Buffer,
-    options: CallOptions & { signal?: AbortSignal } = {},
+    { metadata = {}, ...options }: TestCallOptions = {},
   ): Promise<MessageShape<O>> {
+    const sent = new Metadata();
+    for (const [name, value] of Object.entries(metadata)) sent.set(name, value);
     return new Promise((resolve, reject) => {
       const call = this.raw.makeUnaryRequest(
         path,
@@ -40,12 +48,22 @@ export class TestClient {
           Buffer.isBuffer(request) ? request : Buffer.from(toBinary(input, create(input, request))),
         (reply) => fromBinary(output, reply),
         message,
-        new Metadata(),
+        sent,
         options,
         (error, reply) => (error === null ? resolve(reply!) : reject(failed(error))),
       );
       options.signal?.addEventListener('abort', () => call.cancel());
     });
+  }
+
+  /** The same, by the method's descriptor. @throws Failed */
+  ask<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    message: MessageInitShape<I>,
+    options: TestCallOptions = {},
+  ): Promise<MessageShape<O>> {
+    const path = `/${method.parent.typeName}/${method.name}`;
+    return this.call(path, [method.input, method.output], message, options);
   }
 
   close(): void {
