@@ -47,7 +47,8 @@ export async function openStaging(
     discard: () => rm(folder, { recursive: true, force: true }),
     [Symbol.asyncDispose]: async () => {
       await held[Symbol.asyncDispose]();
-      // Only an empty one goes: a failed first pull leaves no model behind.
+      // Only empty ones go: a pull that failed before anything came leaves no model behind.
+      await rmdir(folder).catch(() => undefined);
       await rmdir(modelFolder).catch(() => undefined);
     },
   };

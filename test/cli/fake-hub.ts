@@ -50,7 +50,7 @@ export async function fakeHub(options: FakeHubOptions): Promise<FakeHub> {
 /** Sends a part of the content with the headers of the whole, then breaks the connection. */
 export function breakAfter(response: ServerResponse, content: Uint8Array, bytes: number): void {
   response.writeHead(200, { 'content-length': content.length });
-  response.write(content.subarray(0, bytes), () => setImmediate(() => response.destroy()));
+  response.write(content.subarray(0, bytes), () => response.socket!.end());
 }
 
 /** An error as the hub tells it. */
