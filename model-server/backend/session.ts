@@ -78,6 +78,8 @@ function explained(thrown: unknown): unknown {
   );
 }
 
+/** The first line of a message, without the place in the runtime's source that it begins with. */
 function firstLine(thrown: unknown): string {
-  return (thrown instanceof Error ? thrown.message : String(thrown)).split('\n', 1)[0]!;
+  const line = (thrown instanceof Error ? thrown.message : String(thrown)).split('\n', 1)[0]!;
+  return line.replace(/^\S*onnxruntime\S*:\d+ .* was false\. /, '');
 }

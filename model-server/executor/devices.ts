@@ -1,4 +1,5 @@
 import { ServingError } from '../errors.ts';
+import type { Isolation } from './channel.ts';
 import type { WorkerOptions } from './protocol.ts';
 
 /** Where one instance runs. */
@@ -8,6 +9,10 @@ export interface InstancePlan {
   provider: string;
   /** Whether it must not run on the CPU when its provider can't be started. */
   providerRequired: boolean;
+  /** What there is to run on, for the message when a required provider can't be started; else empty. */
+  inventory: string;
+  /** Set where the provider can't do with the isolation that the model asks for. */
+  isolation?: Isolation;
   /** What was wanted and what was got, when that differs; else empty. */
   note: string;
 }
@@ -55,12 +60,19 @@ export function planInstances(groups: readonly InstanceGroup[], options: PlanOpt
   return all.flatMap((group) => planGroup(group, options));
 }
 
+/**
+ * WebGPU sessions that run at the same time in two threads of one process abort it (onnxruntime 1.30; its issue 32561),
+ * so each gets a process.
+ */
+const NEED_PROCESS = ['webgpu'];
+
 /** Instances on the CPU. */
 export function cpuInstances(count: number, note = ''): InstancePlan[] {
   return Array.from({ length: count }, () => ({
     device: 'cpu',
     provider: 'cpu',
     providerRequired: false,
+    inventory: '',
     note,
   }));
 }
@@ -111,6 +123,8 @@ function onGpus(group: InstanceGroup, provider: string, options: PlanOptions): I
       device: `gpu:${index}`,
       provider,
       providerRequired,
+      inventory: providerRequired ? inventory(options.available) : '',
+      ...(NEED_PROCESS.includes(provider) ? { isolation: 'process' as const } : {}),
       note: '',
     })),
   );

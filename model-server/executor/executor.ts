@@ -160,7 +160,11 @@ export class WorkerExecutor implements Executor {
         this.#onReady(message);
         return;
       case 'loadFailed':
-        this.#failLoad(`${this.#options.session.modelFile} can't be opened: ${message.message}`);
+        this.#failLoad(
+          [`${this.#options.session.modelFile} can't be opened: ${message.message}`, this.plan.inventory]
+            .filter((part) => part !== '')
+            .join('; '),
+        );
         return;
       case 'result':
         this.#residentBytes = message.residentBytes;

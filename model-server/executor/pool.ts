@@ -14,7 +14,7 @@ export interface PoolOptions {
   session: Omit<WorkerOptions, 'provider' | 'deviceId' | 'providerRequired'>;
   /** Where each instance runs. */
   instances: readonly InstancePlan[];
-  /** `thread` when absent. */
+  /** `thread` when absent; some execution providers need processes in any case. */
   isolation?: Isolation | undefined;
   /** For processes: the environment of the children; the server's own when absent. */
   env?: Readonly<Record<string, string>> | undefined;
@@ -82,8 +82,9 @@ export class Pool implements ExecutorPool {
 
   /** Resident memory of the instances' own processes, as of their last answers; undefined for threads. */
   get residentBytes(): number | undefined {
-    if (this.#options.isolation !== 'process') return undefined;
-    return this.#executors.reduce((sum, executor) => sum + (executor.residentBytes ?? 0), 0);
+    const processes = this.#executors.filter((executor) => executor.state.isolation === 'process');
+    if (processes.length === 0) return undefined;
+    return processes.reduce((sum, executor) => sum + (executor.residentBytes ?? 0), 0);
   }
 
   /**
@@ -128,7 +129,8 @@ export class Pool implements ExecutorPool {
   }
 
   #spawn(plan: InstancePlan): WorkerExecutor {
-    const { owner, session, isolation = 'thread', env, watchdogMs, worker } = this.#options;
+    const { owner, session, env, watchdogMs, worker } = this.#options;
+    const isolation = plan.isolation ?? this.#options.isolation ?? 'thread';
     const executor = new WorkerExecutor({
       ...{ owner, session, isolation, env, watchdogMs, worker, plan },
       after: this.#after,
