@@ -125,8 +125,8 @@ function readRow(input: WarmupInput, { folder, rows, elements, rowBytes, fail }:
   const data = new Uint8Array(readFileSync(file));
   if (input.dataType === 'BYTES') {
     const found = countStrings(data);
-    if (found !== elements)
-      return fail(`${input.source} has ${found ?? 'torn'} strings instead of ${elements}`);
+    if (found === undefined) return fail(`the last string of ${input.source} is cut off`);
+    if (found !== elements) return fail(`${input.source} has ${found} strings instead of ${elements}`);
   } else if (data.length !== rowBytes) {
     return fail(`${input.source} has ${data.length} bytes; one row of ${input.dataType} takes ${rowBytes}`);
   }

@@ -21,7 +21,7 @@ const LEAST_BATCH_COSINE = 0.9999;
 /** A difference of logits that could change an order; rounding gives 0.00001. */
 const MOST_LOGIT_DIFFERENCE = 0.01;
 
-/** From 1 to about 50 words: a batch of them pads all but one, and costs little. */
+/** From 1 to about 30 words: a batch of them pads all but one, and costs little (0.1 s in all for the shipped model). */
 const TEXTS: readonly string[] = [
   'Rain.',
   'What is the boiling point of water at sea level?',
@@ -29,7 +29,7 @@ const TEXTS: readonly string[] = [
   'The committee met on Tuesday and, after a long debate about costs, decided to postpone the construction of the new bridge until the spring.',
   'error 0x80070005: access denied (EACCES) while opening "/var/lib/app/data.db"',
   'Der Hund schläft im Garten, während die Kinder spielen.',
-  'Photosynthesis turns light into chemical energy: chlorophyll in the leaves absorbs mostly red and blue light, splits water, sets oxygen free, and stores what it gained as sugar, on which nearly every other living thing depends in the end.',
+  'Photosynthesis turns light into chemical energy: chlorophyll absorbs mostly red and blue light, splits water, sets oxygen free, and stores what it gained as sugar.',
   '42',
 ];
 
