@@ -3,8 +3,7 @@ import { z } from 'zod';
 const port = z.coerce.number().int().min(0).max(65_535);
 const count = z.coerce.number().int().positive();
 const wholeNumber = z.coerce.number().int().min(0);
-/** From the environment and the command line switches come as text. */
-const toggle = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')]);
+const toggle = z.stringbool().or(z.boolean());
 
 /**
  * Every setting of the model server. The same name serves as flag (`--grpc-port`), environment variable
@@ -64,7 +63,9 @@ export const serverConfigSchema = z.object({
   }),
   warmUpMs: wholeNumber
     .default(10_000)
-    .meta({ description: 'milliseconds that warming up one model may take at most (0: the first pass only)' }),
+    .meta({
+      description: 'milliseconds that warming up one model may take at most (0: the first pass only)',
+    }),
   watchdogMs: count.default(60_000).meta({
     description: 'milliseconds after which an instance that does not finish its batch is taken for dead',
   }),

@@ -61,7 +61,11 @@ export class ServingError extends Error {
   /** For reasons that pass by themselves: when to try again, in milliseconds. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(reason: Reason, message: string, options?: { cause?: unknown; retryAfterMs?: number }) {
+  constructor(
+    reason: Reason,
+    message: string,
+    options?: { cause?: unknown; retryAfterMs?: number | undefined },
+  ) {
     super(message, options?.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'ServingError';
     this.reason = reason;

@@ -1,14 +1,20 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { InFlight } from './api/grpc/call.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { type ApiDeps, InFlight } from './api/call.ts';
 import { listenGrpc } from './api/grpc/server.ts';
+import { adminRoutes } from './api/http/admin.ts';
 import { healthRoutes, metricsRoutes } from './api/http/routes.ts';
 import { listenHttp } from './api/http/server.ts';
 import type { ServerConfig } from './config.ts';
 import { ServingError } from './errors.ts';
+import { probeDevices } from './executor/probe-devices.ts';
+import { addGauges } from './gauges.ts';
 import { type Log, makeLog } from './log.ts';
 import { type Metrics, makeMetrics } from './metrics.ts';
-import { Registry } from './models/registry.ts';
+import { Admin } from './models/admin.ts';
+import { Lifecycle } from './models/lifecycle.ts';
+import type { Names } from './models/registry.ts';
 
 export interface RunningServer {
   grpcPort: number;
@@ -21,7 +27,7 @@ export interface RunningServer {
 }
 
 /**
- * The model server: config -> log -> metrics -> registry -> api -> listen.
+ * The model server: config -> log -> metrics -> models -> api -> listen.
  * @throws ServingError when a port is taken or no model could be loaded
  */
 export async function run(config: ServerConfig): Promise<RunningServer> {
@@ -30,22 +36,28 @@ export async function run(config: ServerConfig): Promise<RunningServer> {
   const state = { draining: false, version: packageVersion() };
   let updateHealth = () => {};
   // A model that gives up after its last crash takes the server's health with it; the pool decides after this call.
-  const onCrash = () => setImmediate(() => updateHealth());
-  const registry = makeRegistry(config, { log, metrics, onCrash });
+  const onChange = () => setImmediate(() => updateHealth());
+  const lifecycle = makeLifecycle(config, { log, metrics, onChange });
+  const { strictReadiness } = config;
+  const admin = new Admin({ lifecycle, strictReadiness, onReadiness: onChange });
+  const versions = () =>
+    lifecycle.registry.models.flatMap((model) => model.versions.map(({ version }) => version));
+  addGauges(metrics.registry, { versions, memory: () => admin.memory() });
   // Listening comes before loading, so that probes and clients get an answer that says what is going on.
-  const api = await listen(config, { registry, log, metrics, state });
+  const api = await listen(config, { lifecycle, admin, log, metrics, state });
   const destroy = async () => {
     state.draining = true;
     api.destroy();
-    await Promise.all([registry.destroy(), api.closeHttp()]);
+    await Promise.all([lifecycle.destroy(), api.closeHttp()]);
+    await admin.close();
   };
   try {
-    await load(registry, log);
+    await load(lifecycle, { log, exitOnError: config.exitOnError });
   } catch (error) {
     await destroy();
     throw error;
   }
-  updateHealth = () => api.grpc.setServing(registry.ready && !state.draining);
+  updateHealth = () => api.grpc.setServing(admin.readiness().ready && !state.draining);
   updateHealth();
   const ports = { grpcPort: api.grpc.port, httpPort: api.http.port, metricsPort: api.scrape.port };
   log.info({ host: config.host, ...ports }, 'ready');
@@ -53,53 +65,92 @@ export async function run(config: ServerConfig): Promise<RunningServer> {
   const drain = async () => {
     state.draining = true;
     api.grpc.setServing(false);
+    if (config.drainDelayMs > 0) await pause(config.drainDelayMs);
     await api.grpc.close();
-    await registry.close();
-    await api.closeHttp();
+    await lifecycle.close();
+    await Promise.all([api.closeHttp(), admin.close()]);
   };
   let closing: Promise<void> | undefined;
   const close = () => {
-    closing ??= withinDeadline(drain(), config.drainMs).then((inTime) => (inTime ? undefined : destroy()));
+    closing ??= withinDeadline(drain(), config.drainMs + config.drainDelayMs).then((inTime) =>
+      inTime ? undefined : destroy(),
+    );
     return closing;
   };
   return { ...ports, close, destroy };
 }
 
 interface Deps {
-  registry: Registry;
+  lifecycle: Lifecycle;
+  admin: Admin;
   log: Log;
   metrics: Metrics;
   state: { draining: boolean; version: string };
 }
 
-function makeRegistry(
+const MB = 1e6;
+
+function makeLifecycle(
   config: ServerConfig,
-  { log, metrics, onCrash }: Pick<Deps, 'log' | 'metrics'> & { onCrash: () => void },
-): Registry {
-  const registry = new Registry({
+  { log, metrics, onChange }: Pick<Deps, 'log' | 'metrics'> & { onChange: () => void },
+): Lifecycle {
+  const keepAliveMs = config.keepAliveSecs < 0 ? -1 : config.keepAliveSecs * 1000;
+  const bytes = (mb: number) => (mb === 0 ? undefined : mb * MB);
+  return new Lifecycle({
     repository: config.modelRepository,
-    defaults: { ...config, instances: config.instances || availableParallelism() },
-    observe: (model, version) => {
-      const observer = metrics.observe(model, version);
-      const crashed = (respawnInMs: number | undefined) => {
-        observer.crashed(respawnInMs);
-        onCrash();
-        log.error({ model, version, respawnInMs }, 'an instance died');
+    mode: config.modelControlMode,
+    loadModels: namesOf(config.loadModel),
+    preload: namesOf(config.preload),
+    pollMs: config.repositoryPollSecs * 1000,
+    defaults: { ...config, instances: config.instances || availableParallelism(), keepAliveMs },
+    budgetBytes: bytes(config.memoryBudgetMb),
+    gpuBudgetBytes: bytes(config.gpuMemoryBudgetMb),
+    floorBytes: bytes(config.memoryFloorMb),
+    memoryCheckMs: config.memoryCheckMs,
+    residentBytes: () => process.memoryUsage.rss(),
+    devices: probeDevices,
+    onState: onChange,
+    observe: ({ name: model, version }) => {
+      const observer = metrics.observe({ name: model, version });
+      return {
+        ...observer,
+        crashed: (why, respawnInMs) => {
+          observer.crashed(why, respawnInMs);
+          onChange();
+          log.error({ model, version, why, respawnInMs }, 'an instance died');
+        },
       };
-      return { ...observer, crashed };
     },
+    log,
   });
-  metrics.watch(registry);
-  return registry;
 }
 
-async function listen(config: ServerConfig, { registry, log, metrics, state }: Deps) {
-  const { host, maxMessageBytes, maxInputsPerCall } = config;
-  const http = await listenHttp(healthRoutes(registry, state), {
-    host,
-    port: config.httpPort,
-    flag: '--http-port',
-  });
+/** Names with commas between them; `all` and `*` are all of them, `none` and nothing none. */
+function namesOf(text: string): Names {
+  const names = text
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '' && name !== 'none');
+  return names.includes('all') || names.includes('*') ? 'all' : new Set(names);
+}
+
+async function listen(config: ServerConfig, { lifecycle, admin, log, metrics, state }: Deps) {
+  const { host, maxMessageBytes, maxInputsPerCall, adminKey } = config;
+  const deps: ApiDeps = {
+    serving: lifecycle.serving,
+    admin,
+    adminRule: { adminKey: adminKey || undefined, host },
+    explicitControl: config.modelControlMode === 'explicit',
+    serverVersion: state.version,
+    metrics,
+    log,
+    maxInputsPerCall,
+    inFlight: new InFlight(),
+  };
+  const http = await listenHttp(
+    { ...healthRoutes(admin, state), ...adminRoutes(deps) },
+    { host, port: config.httpPort, flag: '--http-port' },
+  );
   const closers = [http];
   try {
     const scrape = await listenHttp(metricsRoutes(metrics.registry), {
@@ -108,13 +159,7 @@ async function listen(config: ServerConfig, { registry, log, metrics, state }: D
       flag: '--metrics-port',
     });
     closers.push(scrape);
-    const deps = { registry, metrics, log, maxInputsPerCall, inFlight: new InFlight() };
-    const grpc = await listenGrpc(deps, {
-      host,
-      port: config.grpcPort,
-      maxMessageBytes,
-      serverVersion: state.version,
-    });
+    const grpc = await listenGrpc(deps, { host, port: config.grpcPort, maxMessageBytes });
     const closeHttp = async () => void (await Promise.all([http.close(), scrape.close()]));
     const destroy = () => {
       for (const listener of [grpc, http, scrape]) listener.destroy();
@@ -126,21 +171,21 @@ async function listen(config: ServerConfig, { registry, log, metrics, state }: D
   }
 }
 
-/** @throws ServingError when there is no model, or none that works */
-async function load(registry: Registry, log: Log): Promise<void> {
-  const failures = await registry.load();
+/** @throws ServingError when nothing that is there works, or with `exitOnError` when anything fails */
+async function load(
+  lifecycle: Lifecycle,
+  { log, exitOnError }: { log: Log; exitOnError: boolean },
+): Promise<void> {
+  const failures = await lifecycle.start();
   for (const failure of failures) log.error({ reason: failure.reason }, failure.message);
-  if (failures.length === registry.models.length) {
-    throw new ServingError(
-      'MODEL_LOAD_FAILED',
-      `no model could be loaded: ${failures.map(({ message }) => message).join('; ')}`,
-    );
-  }
-  for (const { folder, instances, loadMs, space, state } of registry.models) {
-    const { name: model, version } = folder;
-    if (state === 'ready')
-      log.info({ model, version, instances: instances.length, loadMs, space }, 'model loaded');
-  }
+  const versions = lifecycle.registry.models.flatMap((model) => model.versions);
+  const isHopeless = versions.length > 0 && versions.every(({ version }) => version.state === 'failed');
+  if (failures.length === 0 || (!isHopeless && !exitOnError)) return;
+  const what = isHopeless ? 'no model could be loaded' : 'a model could not be loaded (--exit-on-error)';
+  throw new ServingError(
+    'MODEL_LOAD_FAILED',
+    `${what}: ${failures.map(({ message }) => message).join('; ')}`,
+  );
 }
 
 /** @returns whether the work ended in time */

@@ -1,25 +1,21 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as PromRegistry } from 'prom-client';
-import type { ModelObserver } from './models/load.ts';
-import type { Registry } from './models/registry.ts';
+import { Counter, collectDefaultMetrics, Histogram, Registry as PromRegistry } from 'prom-client';
+import type { ModelObserver, VersionName } from './models/host.ts';
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export interface Metrics {
   registry: PromRegistry;
   /** Where a model version tells what it does. */
-  observe(model: string, version: number): ModelObserver;
+  observe(version: VersionName): ModelObserver;
   /** One finished call; `reason` is OK or a row of the error table. */
   requestDone(call: { method: string; reason: string; seconds: number }): void;
-  /** Makes the gauges read the state of these models. */
-  watch(models: Registry): void;
 }
 
-/** The Prometheus metrics of the model server. */
+/** The Prometheus metrics of the model server that are counted as things happen. */
 export function makeMetrics(): Metrics {
   const registry = new PromRegistry();
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
-  const labels = { registers, labelNames: ['model', 'version'] as const };
   const requests = new Counter({
     name: 'nereid_requests_total',
     help: 'Finished gRPC calls (messages, for streams) by method and outcome.',
@@ -33,6 +29,26 @@ export function makeMetrics(): Metrics {
     labelNames: ['method'] as const,
     buckets: SECONDS,
   });
+  const batches = batchMetrics(registry);
+  const lifecycle = lifecycleMetrics(registry);
+  return {
+    registry,
+    requestDone({ method, reason, seconds }) {
+      requests.inc({ method, reason });
+      duration.observe({ method }, seconds);
+    },
+    observe({ name, version }) {
+      const of = { model: name, version: String(version) };
+      return { ...batches(of), ...lifecycle(of) };
+    },
+  };
+}
+
+type Labels = { model: string; version: string };
+
+/** What the batches of a version are like. */
+function batchMetrics(registry: PromRegistry) {
+  const labels = { registers: [registry], labelNames: ['model', 'version'] as const };
   const queue = new Histogram({
     ...labels,
     name: 'nereid_queue_seconds',
@@ -48,7 +64,7 @@ export function makeMetrics(): Metrics {
   const rows = new Histogram({
     ...labels,
     name: 'nereid_batch_items',
-    help: 'Texts in one batch.',
+    help: 'Texts, or rows of raw tensors, in one batch.',
     buckets: [1, 2, 4, 8, 16, 32, 64, 128],
   });
   const tokens = new Counter({
@@ -61,59 +77,45 @@ export function makeMetrics(): Metrics {
     name: 'nereid_padding_tokens_total',
     help: 'Padding tokens computed.',
   });
+  return (of: Labels): Pick<ModelObserver, 'itemQueued' | 'batchDone'> => ({
+    itemQueued: (queueUs) => queue.observe(of, queueUs / 1e6),
+    batchDone(batch) {
+      rows.observe(of, batch.rows);
+      compute.observe(of, batch.computeUs / 1e6);
+      tokens.inc(of, batch.tokens);
+      padding.inc(of, batch.paddedTokens - batch.tokens);
+    },
+  });
+}
+
+/** How versions come and go. */
+function lifecycleMetrics(registry: PromRegistry) {
+  const labels = { registers: [registry], labelNames: ['model', 'version'] as const };
   const crashes = new Counter({
     ...labels,
     name: 'nereid_instance_crashes_total',
-    help: 'Instances that died.',
+    help: 'Instances that died or were ended because they no longer answered.',
   });
-  return {
-    registry,
-    requestDone({ method, reason, seconds }) {
-      requests.inc({ method, reason });
-      duration.observe({ method }, seconds);
-    },
-    observe(model, versionNumber) {
-      const of = { model, version: String(versionNumber) };
-      return {
-        itemQueued: (queueUs) => queue.observe(of, queueUs / 1e6),
-        batchDone(batch) {
-          rows.observe(of, batch.rows);
-          compute.observe(of, batch.computeUs / 1e6);
-          tokens.inc(of, batch.tokens);
-          padding.inc(of, batch.paddedTokens - batch.tokens);
-        },
-        crashed: () => crashes.inc(of),
-      };
-    },
-    watch: (models) => watchModels(registry, models),
-  };
-}
-
-/** Gauges are read when they are scraped, so they can't go stale. */
-function watchModels(registry: PromRegistry, models: Registry): void {
-  const labelNames = ['model', 'version'] as const;
-  const gauge = (name: string, help: string, read: (model: Registry['models'][number]) => number) =>
-    new Gauge({
-      name,
-      help,
-      labelNames,
-      registers: [registry],
-      collect() {
-        this.reset();
-        for (const model of models.models) {
-          this.set({ model: model.folder.name, version: String(model.folder.version) }, read(model));
-        }
-      },
-    });
-  gauge('nereid_queue_items', 'Texts that wait for a free instance.', (model) => model.queue.items);
-  gauge('nereid_queue_tokens', 'Tokens that wait for a free instance.', (model) => model.queue.tokens);
-  gauge('nereid_model_ready', '1 when the model version is ready.', (model) =>
-    Number(model.state === 'ready'),
-  );
-  gauge(
-    'nereid_instances_alive',
-    'Instances that are idle or busy.',
-    (model) =>
-      model.instances.filter((instance) => instance.state === 'idle' || instance.state === 'busy').length,
-  );
+  const loads = new Histogram({
+    ...labels,
+    name: 'nereid_model_load_seconds',
+    help: 'Time to load and warm up a version.',
+    buckets: [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+  });
+  const failures = new Counter({
+    ...labels,
+    name: 'nereid_model_load_failures_total',
+    help: 'Loads that failed.',
+  });
+  const evictions = new Counter({
+    ...labels,
+    name: 'nereid_model_evictions_total',
+    help: 'Times that a version was unloaded for want of memory or because it was idle.',
+  });
+  return (of: Labels): Omit<ModelObserver, 'itemQueued' | 'batchDone'> => ({
+    crashed: () => crashes.inc(of),
+    loaded: (loadMs) => loads.observe(of, loadMs / 1000),
+    failed: () => failures.inc(of),
+    evicted: () => evictions.inc(of),
+  });
 }

@@ -1,130 +1,157 @@
-import { ServingError } from '../errors.ts';
+import type { InstancePlan } from '../executor/devices.ts';
 import { Pool } from '../executor/pool.ts';
 import { systemClock } from '../scheduler/clock.ts';
-import { Scheduler, type SchedulerObserver } from '../scheduler/scheduler.ts';
+import { Scheduler } from '../scheduler/scheduler.ts';
 import { TextTokenizer } from '../tasks/tokenizer.ts';
-import type { BackendInfo, Reduction } from '../types.ts';
-import { type ModelConfig, readModelConfig } from './model-config.ts';
-import { hashSpace, type ModelFolder } from './repository.ts';
+import type { BackendInfo, TextHead } from '../types.ts';
+import type { Description } from './describe.ts';
+import type { VersionHost } from './host.ts';
+import type { Reservation } from './memory/budget.ts';
+import type { Resident } from './memory/ledger.ts';
+import { planDevices } from './plan-devices.ts';
+import { proveSound } from './prove-sound.ts';
+import type { SelfCheckReport } from './reports.ts';
+import type { CompleteVersion } from './repository/version-files.ts';
+import type { Task } from './target.ts';
 
-/** Server-wide defaults for what a model's config leaves open. */
-export interface ModelDefaults {
-  instances: number;
-  intraOpThreads: number;
-  maxBatchItems: number;
-  maxBatchTokens: number;
-  batchOverheadTokens: number;
-  maxQueueItems: number;
-  maxQueueTokens: number;
-  maxRespawns: number;
-}
-
-export interface ModelObserver extends SchedulerObserver {
-  crashed(respawnInMs: number | undefined): void;
+/** What texts are served with. */
+export interface TextParts {
+  tokenizer: TextTokenizer;
+  head: TextHead;
 }
 
 /** All that a ready model version is made of. */
-export interface Loaded {
-  config: ModelConfig;
-  tokenizer: TextTokenizer;
-  /** Empty for models that make no vectors. */
-  space: string;
-  info: BackendInfo;
-  pool: Pool;
-  scheduler: Scheduler;
-}
-
-export interface OpenOptions {
+export interface Loaded extends Description {
   /** Model and version, for messages. */
   owner: string;
-  defaults: ModelDefaults;
-  observer?: ModelObserver | undefined;
+  tasks: Task[];
+  info: BackendInfo;
+  /** Absent when the model takes raw tensors only. */
+  text: TextParts | undefined;
+  pool: Pool;
+  scheduler: Scheduler;
+  /** Texts, or rows of raw tensors, in one batch at most. */
+  maxBatchItems: number;
+  selfCheck: SelfCheckReport | undefined;
+  /** Aborted to stop the part of the warm-up that goes on in the background. */
+  warming: AbortController;
+}
+
+/** What is to be opened, and who pays for it. */
+export interface Opening {
+  files: CompleteVersion;
+  description: Description;
+  resident: Resident;
+  /** Takes over a promise of memory, to be given back when the version has gone or its load has failed. */
+  hold: (reservation: Reservation) => void;
 }
 
 /**
- * Opens a model version: its instances, tokenizer and scheduler, warmed up.
- * @throws ServingError MODEL_CONFIG_INVALID, MODEL_LOAD_FAILED; then nothing is left running
+ * Opens a model version: room in memory, its instances (one session each, which serve all its tasks), tokenizer and
+ * scheduler; checked and warmed up.
+ * @throws ServingError MODEL_LOAD_FAILED, MEMORY_BUDGET_EXCEEDED; then nothing is left running
  */
-export async function openModel(folder: ModelFolder, options: OpenOptions): Promise<Loaded> {
-  const config = readModelConfig(folder.name, folder.folder);
-  const pool = makePool(folder, config, options);
-  // The threads open the model while this one reads the tokenizer and hashes the weights.
+export async function openVersion(opening: Opening, host: VersionHost): Promise<Loaded> {
+  const { description, resident, files } = opening;
+  const devices = await planDevices(description, { owner: resident.owner, host });
+  const reservations = new Map<string, Reservation>();
+  // In one order for all, so that two loads can't hold what the other waits for.
+  for (const { device, predictedBytes } of devices.demands) {
+    const reservation = await host.budgetOf(device)?.reserve(resident, predictedBytes);
+    if (reservation === undefined) continue;
+    opening.hold(reservation);
+    reservations.set(device, reservation);
+  }
+  const floorBytes =
+    description.onnx.weightBytes * devices.instances.filter(({ device }) => device === 'cpu').length;
+  const open = () =>
+    openParts({ description, files, owner: resident.owner, instances: devices.instances }, host);
+  const { value: loaded, grownBytes } = await host.gate.measured(open, floorBytes);
+  for (const [device, reservation] of reservations) {
+    // What a GPU holds is known to its driver alone, so there the prediction counts.
+    const measuredBytes =
+      device === 'cpu' ? (loaded.pool.residentBytes ?? grownBytes) : reservation.predictedBytes;
+    reservation.settle(measuredBytes);
+  }
+  return loaded;
+}
+
+interface Parts {
+  owner: string;
+  description: Description;
+  files: CompleteVersion;
+  instances: InstancePlan[];
+}
+
+async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
+  const { owner, description, files } = parts;
+  const pool = makePool(parts, host);
+  const abort = () => void pool.destroy();
+  host.signal.addEventListener('abort', abort, { once: true });
+  // The threads open the model while this one reads the tokenizer.
   const opening = pool.open();
   opening.catch(() => undefined);
   try {
-    const tokenizer = TextTokenizer.load([folder.versionFolder, folder.folder]);
-    const space = config.task === 'embed' ? await hashSpace(folder, config) : '';
+    host.signal.throwIfAborted();
+    const isText = description.config.task !== 'tensors';
+    const tokenizer = isText ? TextTokenizer.load([files.versionFolder, files.folder]) : undefined;
     const info = await opening;
-    checkOutput(options.owner, config, info);
-    const loaded: Loaded = {
-      config,
-      tokenizer,
-      space,
-      info,
-      pool,
-      scheduler: makeScheduler(pool, config, options),
-    };
-    await warmUp(loaded);
-    return loaded;
+    const text = tokenizer && info.text && { tokenizer, head: info.text };
+    const warming = new AbortController();
+    const sound = await proveSound({ ...parts, pool, info, text }, { host, signal: warming.signal });
+    const maxBatchItems = description.config.maxBatchItems ?? host.defaults.maxBatchItems;
+    const scheduler = makeScheduler(pool, { ...parts, maxBatchItems }, host);
+    sound.goOnWhile(() => scheduler.queuedItems === 0);
+    const { selfCheck } = sound;
+    return { ...description, owner, info, text, pool, scheduler, maxBatchItems, selfCheck, warming };
   } catch (error) {
     await pool.destroy();
     throw error;
+  } finally {
+    host.signal.removeEventListener('abort', abort);
   }
 }
 
-function makePool(
-  folder: ModelFolder,
-  config: ModelConfig,
-  { owner, defaults, observer }: OpenOptions,
-): Pool {
+function makePool({ owner, description: { config }, files, instances }: Parts, host: VersionHost): Pool {
+  const { defaults, observe } = host;
   return new Pool({
     owner,
-    modelFile: folder.modelFile,
-    instances: config.instances ?? defaults.instances,
-    intraOpThreads: config.intraOpThreads ?? defaults.intraOpThreads,
-    pooling: config.pooling,
-    normalize: config.normalize,
+    session: {
+      modelFile: files.modelFile,
+      pooling: config.pooling,
+      normalize: config.normalize,
+      text: config.task !== 'tensors',
+      outputName: config.outputName,
+      intraOpThreads: config.intraOpThreads ?? defaults.intraOpThreads,
+      interOpThreads: config.interOpThreads,
+      executionMode: config.executionMode,
+      memArena: config.memArena,
+      graphLevel: config.graphLevel,
+    },
+    instances,
+    isolation: config.isolation,
+    watchdogMs: defaults.watchdogMs,
     maxRespawns: defaults.maxRespawns,
-    onCrash: ({ respawnInMs }) => observer?.crashed(respawnInMs),
+    onCrash: ({ why, respawnInMs }) => observe(files)?.crashed(why, respawnInMs),
   });
 }
 
 function makeScheduler(
   pool: Pool,
-  config: ModelConfig,
-  { owner, defaults, observer }: OpenOptions,
+  { owner, description: { config }, files, maxBatchItems }: Parts & { maxBatchItems: number },
+  host: VersionHost,
 ): Scheduler {
-  const { maxBatchItems, maxBatchTokens, batchOverheadTokens, maxQueueItems, maxQueueTokens } = defaults;
+  const { defaults, observe } = host;
   return new Scheduler(pool, {
     owner,
     batch: {
-      maxItems: config.maxBatchItems ?? maxBatchItems,
-      maxTokens: maxBatchTokens,
-      overheadTokens: batchOverheadTokens,
+      maxItems: maxBatchItems,
+      maxTokens: defaults.maxBatchTokens,
+      overheadTokens: defaults.batchOverheadTokens,
     },
-    queue: { maxItems: config.maxQueueItems ?? maxQueueItems, maxTokens: maxQueueTokens },
+    queue: { maxItems: config.maxQueueItems ?? defaults.maxQueueItems, maxTokens: defaults.maxQueueTokens },
     queueDelayUs: config.queueDelayUs,
     clock: systemClock,
-    observer,
+    observer: observe(files),
   });
-}
-
-/** The first pass of a session is slow and shows whether the model works at all, so users don't get it. */
-async function warmUp({ config, tokenizer, pool, scheduler }: Loaded): Promise<void> {
-  const reduction: Reduction = config.task === 'embed' ? { kind: 'pooled' } : { kind: 'logits' };
-  const [ids] = await tokenizer.idsOf(['warm up']);
-  const input = { row: tokenizer.wrap(ids!, config.maxTokens).row, reduction };
-  // With one input per instance the scheduler gives each idle instance a batch of one.
-  await Promise.all(scheduler.submit(pool.states.map(() => input)));
-}
-
-function checkOutput(owner: string, config: ModelConfig, info: BackendInfo): void {
-  if (config.task === 'embed' && info.dimension > 0) return;
-  if (config.task === 'rerank' && info.labels === 1) return;
-  const found = info.labels > 0 ? `a head of ${info.labels} labels` : `states of width ${info.dimension}`;
-  const needed = config.task === 'embed' ? 'token states or a vector' : 'a head of one label';
-  throw new ServingError(
-    'MODEL_LOAD_FAILED',
-    `${owner} has ${found}, but config.json makes it a model to ${config.task}, which needs ${needed}.`,
-  );
 }

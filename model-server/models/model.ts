@@ -1,259 +1,297 @@
+import { join } from 'node:path';
 import { ServingError } from '../errors.ts';
-import { systemClock } from '../scheduler/clock.ts';
-import type { ItemResult } from '../scheduler/item.ts';
-import { prepareTexts, type Truncate } from '../tasks/embed.ts';
-import { preparePairs, queryStates, type ScoreKind, toUnitScore } from '../tasks/rerank.ts';
-import type { EncodedText } from '../tasks/tokenizer.ts';
-import type { InstanceState, Reduction } from '../types.ts';
-import { type Loaded, type ModelDefaults, type ModelObserver, openModel } from './load.ts';
-import type { ModelFolder } from './repository.ts';
+import type { VersionHost } from './host.ts';
+import type { ModelFolder } from './repository/version-files.ts';
+import { Rollout } from './rollout/rollout.ts';
+import type { RolloutPlan, VersionFact } from './rollout/status.ts';
+import type { Target, Task } from './target.ts';
+import type { Lease, ModelVersion } from './version.ts';
+import { type PlacedVersion, Versions } from './versions.ts';
 
-export type ModelState = 'unloaded' | 'loading' | 'ready' | 'draining' | 'failed';
-export type Task = 'embed' | 'rerank';
-
-export interface CallOptions {
-  truncate: Truncate;
-  /** Client gone, deadline or shutdown; its reason may be a ServingError. */
-  signal?: AbortSignal | undefined;
-  /** Milliseconds since the epoch. */
-  deadlineMs?: number | undefined;
+export interface ModelOptions {
+  host: VersionHost;
+  /** Whether versions are loaded when they appear, or on their first request. */
+  eager: boolean;
+  /** Whether it is served before anybody loads it by command. */
+  wanted: boolean;
 }
 
-/** Where the time of a call went, in microseconds; each figure is the largest of any input. */
-export interface Timings {
-  queueUs: number;
-  tokenizeUs: number;
-  computeUs: number;
-  postUs: number;
+export interface LoadCommand {
+  /** A config in JSON that stands in for the folder's, until the next load by command. */
+  override?: string | undefined;
+  /** The folder came with the command; the repository's own does not count until the next load by command. */
+  isPinned?: boolean;
 }
 
-export interface EmbedOutcome {
-  /** One vector of `dimension` floats per text. */
-  vectors: Float32Array[];
-  encoded: EncodedText[];
-  timings: Timings;
-}
-
-export interface RerankOutcome {
-  kind: ScoreKind;
-  /** In the order of the documents. */
-  results: { score: number; rawScore: number; encoded: EncodedText }[];
-  timings: Timings;
-}
-
-/** One version of one model: its weights are loaded once and serve all its tasks. */
+/** One model: decides which of its versions answers, and takes commands and changes of its folder one after the other. */
 export class Model {
-  readonly folder: ModelFolder;
-  readonly #defaults: ModelDefaults;
-  readonly #observer: ModelObserver | undefined;
-  #state: ModelState = 'unloaded';
-  #reason = '';
-  #loaded: Loaded | undefined;
-  #loadMs = 0;
+  readonly name: string;
+  readonly rollout: Rollout;
+  readonly #eager: boolean;
+  readonly #versions: Versions;
+  #work: Promise<unknown> = Promise.resolve();
+  #wanted: boolean;
+  #draining = false;
+  #override: string | undefined;
+  #folder: ModelFolder;
+  #plan: RolloutPlan | undefined;
+  #isPinned = false;
+  #applying: Promise<ServingError[]> | undefined;
 
-  constructor(folder: ModelFolder, defaults: ModelDefaults, observer?: ModelObserver) {
-    this.folder = folder;
-    this.#defaults = defaults;
-    this.#observer = observer;
+  constructor(folder: ModelFolder, { host, eager, wanted }: ModelOptions) {
+    this.name = folder.name;
+    this.#folder = folder;
+    this.#eager = eager;
+    this.#wanted = wanted;
+    this.#versions = new Versions(host);
+    this.rollout = new Rollout({
+      model: folder.name,
+      file: join(folder.folder, 'rollout.yaml'),
+      nowMs: Date.now,
+      log: host.log,
+      facts: () => this.#facts(),
+      // A plan may name versions that the policy would leave out, or need some no longer.
+      onPlan: (plan) => {
+        this.#plan = plan;
+        void this.apply(this.#folder);
+      },
+    });
   }
 
-  /** Name and version, for messages. */
-  get owner(): string {
-    return `model ${this.folder.name} version ${this.folder.version}`;
+  /** Whether requests may load it; false after an unload by command. */
+  get wanted(): boolean {
+    return this.#wanted;
   }
 
-  get state(): ModelState {
-    return this.#loaded?.pool.failure === undefined ? this.#state : 'failed';
+  /** Whether it is served from files that came with a command. */
+  get isPinned(): boolean {
+    return this.#isPinned;
   }
 
-  get reason(): string {
-    return this.#loaded?.pool.failure?.message ?? this.#reason;
+  get draining(): boolean {
+    return this.#draining;
   }
 
-  get loadMs(): number {
-    return this.#loadMs;
+  /** The folder as it was last looked at. */
+  get folder(): ModelFolder {
+    return this.#folder;
   }
 
-  get tasks(): Task[] {
-    if (this.#loaded === undefined) return [];
-    if (this.#loaded.config.task === 'rerank') return ['rerank'];
-    return this.#loaded.info.perToken ? ['embed', 'rerank'] : ['embed'];
+  get versions(): PlacedVersion[] {
+    return this.#versions.all;
   }
 
-  /** How this model reranks, if it is loaded. */
-  get scoreKind(): ScoreKind | undefined {
-    if (this.#loaded === undefined) return undefined;
-    return this.#loaded.config.task === 'embed' ? 'late_interaction' : 'cross_encoder';
+  /** The version that answers when neither request nor rollout names one. */
+  get current(): ModelVersion | undefined {
+    return this.#versions.current;
   }
 
-  get space(): string {
-    return this.#loaded?.space ?? '';
+  /** What its current version can do, loaded or not. */
+  get tasks(): readonly Task[] {
+    return (this.#wanted ? this.current?.description?.tasks : undefined) ?? [];
   }
 
-  get dimension(): number {
-    return this.#loaded?.info.dimension ?? 0;
+  /** Whether a request would be answered, perhaps after a load. */
+  get ready(): boolean {
+    if (!this.#wanted) return true;
+    const { current } = this;
+    if (current === undefined || this.#draining) return false;
+    return current.state !== 'loading' || current.everReady;
   }
 
-  get maxTokens(): number {
-    return this.#loaded?.config.maxTokens ?? 0;
+  /** Brings it in line with its folder; of changes that come while it is at work only the newest counts. @returns what failed */
+  apply(folder: ModelFolder): Promise<ServingError[]> {
+    if (this.#isPinned) return Promise.resolve([]);
+    this.#folder = folder;
+    this.#applying ??= this.#inTurn(() => {
+      this.#applying = undefined;
+      return this.#wanted ? this.#reconcile({ eager: this.#eager, retry: false }) : Promise.resolve([]);
+    });
+    return this.#applying;
   }
 
-  get specialTokens(): number {
-    return this.#loaded?.tokenizer.specialTokens ?? 0;
+  /** Loads by command: what has failed is tried again, and what is unloaded is loaded. @returns what failed */
+  load(folder: ModelFolder, { override, isPinned = false }: LoadCommand = {}): Promise<ServingError[]> {
+    return this.#inTurn(() => {
+      this.#folder = folder;
+      this.#isPinned = isPinned;
+      this.#wanted = true;
+      this.#draining = false;
+      this.#override = override;
+      return this.#reconcile({ eager: true, retry: true });
+    });
   }
 
-  get instances(): InstanceState[] {
-    return this.#loaded?.pool.states ?? [];
+  /**
+   * Finishes what runs and gives the memory back. Without a version all go, and requests do not load them again.
+   * @throws ServingError VERSION_NOT_FOUND
+   */
+  async unload(version?: number): Promise<void> {
+    if (version === undefined) this.#wanted = false;
+    else this.#known(version);
+    await this.#inTurn(() =>
+      this.#versions.unload(
+        version === undefined ? this.#versions.numbers : [version],
+        'unloaded by command',
+      ),
+    );
   }
 
-  /** Texts and tokens that wait now. */
-  get queue(): { items: number; tokens: number } {
-    const scheduler = this.#loaded?.scheduler;
-    return { items: scheduler?.queuedItems ?? 0, tokens: scheduler?.queuedTokens ?? 0 };
+  /** Takes no requests any more, or does so again; what runs is finished and nothing is unloaded. */
+  drain(resume: boolean): void {
+    this.#draining = !resume;
   }
 
-  /** Loads and warms up. @throws ServingError MODEL_CONFIG_INVALID, MODEL_LOAD_FAILED */
-  async load(): Promise<void> {
-    const started = performance.now();
-    this.#state = 'loading';
-    try {
-      this.#loaded = await openModel(this.folder, {
-        owner: this.owner,
-        defaults: this.#defaults,
-        observer: this.#observer,
-      });
-      this.#loadMs = Math.round(performance.now() - started);
-      this.#state = 'ready';
-    } catch (thrown) {
-      const error = ServingError.from(thrown);
-      this.#state = 'failed';
-      this.#reason = error.message;
-      throw error;
+  /** Finishes what runs and unloads everything, for good. */
+  async close(why: string): Promise<void> {
+    this.#wanted = false;
+    await this.#inTurn(() => this.#versions.removeAll(why));
+    await this.rollout.close();
+  }
+
+  /** Fails what runs and unloads everything, for good. */
+  async destroy(reason: ServingError): Promise<void> {
+    this.#wanted = false;
+    await Promise.all([this.#versions.destroy(reason), this.rollout.close()]);
+  }
+
+  /**
+   * A hold on the version that is to answer; it is loaded if it is not.
+   * @throws ServingError VERSION_NOT_FOUND, MODEL_NOT_READY, MODEL_DRAINING, SPACE_MISMATCH, MODEL_LOAD_FAILED,
+   * MEMORY_BUDGET_EXCEEDED
+   */
+  async acquire(target: Target, signal?: AbortSignal): Promise<Lease> {
+    for (;;) {
+      const version = this.#choose(target);
+      const lease = version.tryLease();
+      if (lease !== undefined) return lease;
+      await orAborted(version.load(), signal);
     }
   }
 
-  /** Unit-length (if the model says so) vectors of texts. @throws ServingError */
-  async embed(texts: readonly string[], options: CallOptions): Promise<EmbedOutcome> {
-    const loaded = this.#usable('embed');
-    loaded.scheduler.refuseEarly(texts.length);
-    const started = performance.now();
-    const encoded = await prepareTexts(loaded.tokenizer, texts, this.#prepareOptions(loaded, options));
-    const tokenizeUs = (performance.now() - started) * 1000;
-    const results = await this.#run(
-      loaded,
-      encoded.map((text) => ({ row: text.row, reduction: POOLED })),
-      options,
+  /** The space that a version's vectors are told to be of: its own, or the one that rollout.yaml claims for it. */
+  spaceOf(version: ModelVersion): string {
+    const own = version.description?.space ?? '';
+    return own === '' ? '' : this.rollout.claimedSpace(version.files.version, own);
+  }
+
+  #choose(target: Target): ModelVersion {
+    this.#refuseWhenDown();
+    const named = target.version > 0 ? this.#known(target.version) : undefined;
+    const chosen = this.#ofSpace(named ?? this.#byRollout(target) ?? this.current, target);
+    if (chosen !== undefined && chosen.state !== 'failed') return chosen;
+    throw new ServingError('MODEL_NOT_READY', this.#whyNot(chosen), { retryAfterMs: 1000 });
+  }
+
+  #whyNot(chosen: ModelVersion | undefined): string {
+    if (chosen !== undefined) return `${chosen.owner} has failed: ${chosen.reason}`;
+    const reasons = this.versions.map(({ version: { owner, reason } }) =>
+      reason === '' ? '' : `${owner}: ${reason}`,
     );
-    return {
-      vectors: results.map((result) => result.output),
-      encoded,
-      timings: slowest(results, tokenizeUs),
-    };
+    const why = [...reasons, ...this.#folder.problems].filter((text) => text !== '').join('; ');
+    return `no version of model ${this.name} can serve: ${why || 'its folder holds none that is complete'}`;
   }
 
-  /** Scores documents against a query in the way this model can. @throws ServingError */
-  async rerank(query: string, documents: readonly string[], options: CallOptions): Promise<RerankOutcome> {
-    const loaded = this.#usable('rerank');
-    loaded.scheduler.refuseEarly(documents.length);
-    const started = performance.now();
-    const prepare = this.#prepareOptions(loaded, options);
-    const isCrossEncoder = loaded.config.task === 'rerank';
-    const encoded = isCrossEncoder
-      ? await preparePairs(loaded.tokenizer, { query, documents }, prepare)
-      : await prepareTexts(loaded.tokenizer, documents, prepare);
-    const tokenizeUs = (performance.now() - started) * 1000;
-    const reduction: Reduction = isCrossEncoder
-      ? { kind: 'logits' }
-      : { kind: 'maxsim', query: await this.#queryStates(loaded, query, options) };
-    const results = await this.#run(
-      loaded,
-      encoded.map((text) => ({ row: text.row, reduction })),
-      options,
+  #refuseWhenDown(): void {
+    if (!this.#wanted) {
+      throw new ServingError(
+        'MODEL_NOT_READY',
+        `model ${this.name} is unloaded. Load it with: nereid models load ${this.name}`,
+      );
+    }
+    if (this.#draining) {
+      throw new ServingError('MODEL_DRAINING', `model ${this.name} is drained and takes no requests.`, {
+        retryAfterMs: 1000,
+      });
+    }
+  }
+
+  async #reconcile(how: { eager: boolean; retry: boolean }): Promise<ServingError[]> {
+    await this.rollout.reload();
+    const alsoServed = this.#plan === undefined ? [] : namedVersions(this.#plan);
+    const failures = await this.#versions.reconcile(this.#folder, {
+      ...how,
+      alsoServed,
+      override: this.#override,
+    });
+    // What the versions' files say of their spaces is known only now.
+    await this.rollout.reload();
+    return failures;
+  }
+
+  /** Every version of the folder that is whole; the space of one that has not been read yet is unknown. */
+  #facts(): VersionFact[] {
+    return this.#folder.versions
+      .filter(({ complete }) => complete)
+      .map(({ version }) => {
+        const description = this.#versions.get(version)?.description;
+        return {
+          version,
+          space: description?.space ?? '',
+          makesVectors: description?.config.task === 'embed',
+        };
+      });
+  }
+
+  #byRollout({ alias, stickyKey }: Target): ModelVersion | undefined {
+    const version = this.rollout.choose({ alias, key: stickyKey }, this.#isUsable);
+    return version === undefined ? undefined : this.#known(version);
+  }
+
+  readonly #isUsable = (version: number) => (this.#versions.get(version)?.state ?? 'failed') !== 'failed';
+
+  /** Vectors of two spaces must not be mixed: who expects one gets a version that has it, or none. */
+  #ofSpace(chosen: ModelVersion | undefined, target: Target): ModelVersion | undefined {
+    const { expectSpace } = target;
+    // Before its files have been read its space is not known; it is looked at again when they have been.
+    if (expectSpace === '' || chosen?.description === undefined || this.spaceOf(chosen) === expectSpace)
+      return chosen;
+    const isFree = target.version === 0 && target.alias === '';
+    const other = this.#versions.find(
+      (version) => version.state !== 'failed' && this.spaceOf(version) === expectSpace,
     );
-    const kind = this.scoreKind!;
-    return {
-      kind,
-      results: results.map((result, index) => {
-        const rawScore = result.output[0]!;
-        return { score: toUnitScore(kind, rawScore), rawScore, encoded: encoded[index]! };
-      }),
-      timings: slowest(results, tokenizeUs),
-    };
-  }
-
-  /** Token ids of texts, special tokens not included and nothing truncated. */
-  async tokenize(texts: readonly string[], signal?: AbortSignal): Promise<number[][]> {
-    return this.#usableLoaded().tokenizer.idsOf(texts, signal);
-  }
-
-  /** Finishes what waits and runs, then gives the memory back. */
-  async close(): Promise<void> {
-    if (this.#loaded === undefined || this.#state === 'unloaded') return;
-    this.#state = 'draining';
-    await this.#loaded.scheduler.close();
-    await this.#loaded.pool.close();
-    this.#state = 'unloaded';
-  }
-
-  /** Fails what waits and runs, and ends the workers. */
-  async destroy(reason: ServingError): Promise<void> {
-    if (this.#loaded === undefined || this.#state === 'unloaded') return;
-    this.#loaded.scheduler.destroy(reason);
-    await this.#loaded.pool.destroy();
-    this.#state = 'unloaded';
-  }
-
-  #usable(task: Task): Loaded {
-    const loaded = this.#usableLoaded();
-    if (this.tasks.includes(task)) return loaded;
+    if (isFree && other !== undefined) return other;
     throw new ServingError(
-      'TASK_NOT_SUPPORTED',
-      `${this.owner} can't ${task}; it can ${this.tasks.join(' and ')}.`,
+      'SPACE_MISMATCH',
+      `${chosen.owner} makes vectors of space ${this.spaceOf(chosen)}, the request expects ${expectSpace}; vectors of the two must not be mixed.`,
     );
   }
 
-  #usableLoaded(): Loaded {
-    if (this.#loaded !== undefined && this.#state === 'ready') return this.#loaded;
-    const why = this.reason === '' ? '' : `: ${this.reason}`;
-    const reason = this.#state === 'draining' ? 'MODEL_DRAINING' : 'MODEL_NOT_READY';
-    throw new ServingError(reason, `${this.owner} is ${this.state}${why}.`, { retryAfterMs: 1000 });
+  #known(version: number): ModelVersion {
+    const found = this.#versions.get(version);
+    if (found !== undefined) return found;
+    const numbers = this.#versions.numbers.join(', ') || 'none';
+    throw new ServingError(
+      'VERSION_NOT_FOUND',
+      `model ${this.name} has no version ${version}; served are: ${numbers}.`,
+    );
   }
 
-  #prepareOptions(loaded: Loaded, options: CallOptions) {
-    return {
-      owner: this.owner,
-      maxTokens: loaded.config.maxTokens,
-      truncate: options.truncate,
-      signal: options.signal,
-    };
-  }
-
-  async #queryStates(loaded: Loaded, query: string, options: CallOptions): Promise<Float32Array> {
-    const [encoded] = await prepareTexts(loaded.tokenizer, [query], this.#prepareOptions(loaded, options));
-    const [result] = await this.#run(loaded, [{ row: encoded!.row, reduction: { kind: 'tokens' } }], options);
-    return queryStates(result!.output, loaded.tokenizer.specials, loaded.info.dimension);
-  }
-
-  #run(
-    loaded: Loaded,
-    inputs: { row: EncodedText['row']; reduction: Reduction }[],
-    options: CallOptions,
-  ): Promise<ItemResult[]> {
-    const { signal, deadlineMs } = options;
-    const deadlineUs =
-      deadlineMs === undefined ? undefined : systemClock.nowUs() + (deadlineMs - Date.now()) * 1000;
-    return Promise.all(loaded.scheduler.submit(inputs, { signal, deadlineUs }));
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#work.then(work);
+    this.#work = next.catch(() => undefined);
+    return next;
   }
 }
 
-const POOLED: Reduction = { kind: 'pooled' };
+/** Versions that a plan sends requests to. They are served whatever the version policy says. */
+function namedVersions({ aliases, shadow, canary }: RolloutPlan): number[] {
+  const weighted = Object.values(aliases).flatMap((weights) =>
+    Object.entries(weights).flatMap(([version, weight]) => (weight > 0 ? [Number(version)] : [])),
+  );
+  return [...weighted, ...(shadow ? [shadow.version] : []), ...(canary ? [canary.from, canary.to] : [])];
+}
 
-function slowest(results: readonly ItemResult[], tokenizeUs: number): Timings {
-  const timings: Timings = { queueUs: 0, tokenizeUs, computeUs: 0, postUs: 0 };
-  for (const result of results) {
-    timings.queueUs = Math.max(timings.queueUs, result.queueUs);
-    timings.computeUs = Math.max(timings.computeUs, result.computeUs);
-    timings.postUs = Math.max(timings.postUs, result.postUs);
+/** The outcome of the work, or the signal's reason if that comes first; the work goes on for whoever else waits. */
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  signal.throwIfAborted();
+  const { promise, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
   }
-  return timings;
 }

@@ -1,118 +1,181 @@
 import { ServingError } from '../errors.ts';
-import type { ModelDefaults, ModelObserver } from './load.ts';
-import { Model, type Task } from './model.ts';
-import { scanRepository } from './repository.ts';
+import type { Log } from '../log.ts';
+import type { VersionHost } from './host.ts';
+import { Model } from './model.ts';
+import type { ModelFolder } from './repository/version-files.ts';
+import type { RepositoryWatch } from './repository/watch.ts';
+import type { Target } from './target.ts';
+import type { Lease } from './version.ts';
+
+export type ControlMode = 'none' | 'poll' | 'explicit';
+/** Names of models, or all of them. */
+export type Names = 'all' | ReadonlySet<string>;
 
 export interface RegistryOptions {
-  repository: string;
-  defaults: ModelDefaults;
-  /** Where a model version tells what it does. */
-  observe?: ((name: string, version: number) => ModelObserver) | undefined;
+  mode: ControlMode;
+  /** In explicit mode: what is served from the start. */
+  loadModels: Names;
+  /** What is loaded at once; the rest is loaded by its first request. */
+  preload: Names;
+  watch: RepositoryWatch;
+  host: VersionHost;
+  log: Log;
 }
 
-/** The models of the repository, by name and version. */
+/** A hold on a version, with the model it belongs to. */
+export interface ModelLease extends Lease {
+  readonly model: Model;
+}
+
+/** The models of the repository by name: which there are, and which one a request means. */
 export class Registry {
   readonly #options: RegistryOptions;
-  #models: Model[] = [];
+  readonly #models = new Map<string, Model>();
+  #hasLooked = false;
+  #closed = false;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
   }
 
-  /**
-   * Loads every model of the repository. A model that fails is listed as failed, with the reason, and does not stop
-   * the others.
-   * @returns the failures
-   * @throws ServingError MODEL_CONFIG_INVALID when there is no repository or no model in it
-   */
-  async load(): Promise<ServingError[]> {
-    const { repository, defaults, observe } = this.#options;
-    const folders = scanRepository(repository);
-    if (folders.length === 0) {
-      throw new ServingError(
-        'MODEL_CONFIG_INVALID',
-        `the model repository ${repository} holds no model; one looks like <name>/<version>/model.onnx, for example all-minilm-l6-v2/1/model.onnx.`,
-      );
-    }
-    this.#models = folders.map(
-      (folder) => new Model(folder, defaults, observe?.(folder.name, folder.version)),
-    );
-    const outcomes = await Promise.allSettled(this.#models.map((model) => model.load()));
-    return outcomes.flatMap((outcome) =>
-      outcome.status === 'rejected' ? [ServingError.from(outcome.reason)] : [],
-    );
+  get mode(): ControlMode {
+    return this.#options.mode;
   }
 
   get models(): readonly Model[] {
-    return this.#models;
+    return [...this.#models.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Whether every model is ready. */
+  /** Whether every model could answer a request, once the repository has been looked at. */
   get ready(): boolean {
-    return this.#models.length > 0 && this.#models.every((model) => model.state === 'ready');
+    return this.#hasLooked && this.models.every((model) => model.ready);
   }
 
   /**
-   * The model that a request means.
-   * @param name empty: the only one that can do the task (for rerank, a cross-encoder is preferred)
-   * @param version 0: the one that is served
-   * @throws ServingError MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT, MODEL_NOT_READY
+   * Looks at the repository: new models come, changed ones change over, those whose folder has gone finish and go.
+   * @param onFailure told of what fails; with it the call does not wait until all is loaded
+   * @returns without `onFailure`, when all is done: what failed. A model that fails does not stop the others
+   * @throws ServingError MODEL_CONFIG_INVALID when the repository can't be read; then everything stays as it is
    */
-  resolve(name: string, version: number, task: Task): Model {
-    const model = name === '' ? this.#only(task) : this.#named(name);
-    if (version !== 0 && model.folder.version !== version) {
-      throw new ServingError(
-        'VERSION_NOT_FOUND',
-        `model ${model.folder.name} has no version ${version}; version ${model.folder.version} is served.`,
-      );
-    }
-    return model;
+  async look(onFailure?: (failure: ServingError) => void): Promise<ServingError[]> {
+    const folders = await this.#options.watch.look();
+    if (this.#closed) return [];
+    this.#hasLooked = true;
+    const names = new Set(folders.map(({ name }) => name));
+    for (const model of this.models) if (!names.has(model.name) && !model.isPinned) this.#drop(model);
+    const outcomes = Promise.all(
+      folders.map((folder) => (this.#models.get(folder.name) ?? this.#add(folder)).apply(folder)),
+    );
+    if (onFailure === undefined) return (await outcomes).flat();
+    void outcomes.then((failures) => failures.flat().forEach(onFailure));
+    return [];
+  }
+
+  /** Reads the rollout files that have changed. */
+  async reloadRollouts(): Promise<void> {
+    await Promise.all(this.models.map((model) => model.rollout.reload()));
+  }
+
+  /** @throws ServingError MODEL_NOT_FOUND */
+  model(name: string): Model {
+    const model = this.#models.get(name);
+    if (model !== undefined) return model;
+    const names = this.models.map((known) => known.name).join(', ') || 'none';
+    throw new ServingError(
+      'MODEL_NOT_FOUND',
+      `there is no model "${name}" in the repository; it has ${names}.`,
+    );
+  }
+
+  /**
+   * Loads a model by command: its folder is looked at anew, and what has failed is tried again.
+   * @param command `folder`: with files that came with the command, instead of the repository's
+   * @returns what failed
+   * @throws ServingError MODEL_NOT_FOUND
+   */
+  async load(
+    name: string,
+    command: { override?: string | undefined; folder?: ModelFolder | undefined } = {},
+  ) {
+    const folder = command.folder ?? (await this.#options.watch.lookAt(name)) ?? this.model(name).folder;
+    const model = this.#models.get(name) ?? this.#add(folder);
+    return model.load(folder, { override: command.override, isPinned: command.folder !== undefined });
+  }
+
+  /**
+   * A hold on the version that is to answer a request; it is loaded if it is not.
+   * @throws ServingError MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT, MODEL_NOT_READY, MEMORY_BUDGET_EXCEEDED and
+   * whatever its load fails with
+   */
+  async acquire(target: Target, signal?: AbortSignal): Promise<ModelLease> {
+    const model = target.model === '' ? this.#only(target.task) : this.model(target.model);
+    const lease = await model.acquire(target, signal);
+    return Object.assign(lease, { model });
   }
 
   /** Finishes what runs and unloads everything. */
   async close(): Promise<void> {
-    await Promise.all(this.#models.map((model) => model.close()));
+    this.#closed = true;
+    await Promise.all(this.models.map((model) => model.close('the server is stopping')));
   }
 
   /** Fails what runs and unloads everything. */
   async destroy(): Promise<void> {
+    this.#closed = true;
     const reason = new ServingError('SERVER_STOPPING', 'The server is stopping.', { retryAfterMs: 1000 });
-    await Promise.all(this.#models.map((model) => model.destroy(reason)));
+    await Promise.all(this.models.map((model) => model.destroy(reason)));
   }
 
-  #named(name: string): Model {
-    const model = this.#models.find((candidate) => candidate.folder.name === name);
-    if (model !== undefined) return model;
-    throw new ServingError(
-      'MODEL_NOT_FOUND',
-      `there is no model "${name}" in the repository; it has ${this.#names()}.`,
+  #add(folder: ModelFolder): Model {
+    const { mode, loadModels, preload, host } = this.#options;
+    const { name } = folder;
+    const isNamed = (names: Names) => names === 'all' || names.has(name);
+    const wanted = mode !== 'explicit' || isNamed(loadModels);
+    const model = new Model(folder, { host, eager: isNamed(preload), wanted });
+    this.#models.set(name, model);
+    return model;
+  }
+
+  #drop(model: Model): void {
+    this.#models.delete(model.name);
+    this.#options.log.info(
+      { model: model.name },
+      'the folder of the model is gone; it finishes and is unloaded',
     );
+    void model.close('its folder is gone');
   }
 
-  #only(task: Task): Model {
-    const able = this.#models.filter((model) => model.tasks.includes(task));
-    const crossEncoders = able.filter((model) => model.scoreKind === 'cross_encoder');
-    const candidates = crossEncoders.length > 0 ? crossEncoders : able;
+  /** The only model that can do a task; for reranking, cross-encoders come first. */
+  #only(task: Target['task']): Model {
+    const able = this.models.filter((model) =>
+      task === 'tokenize'
+        ? model.tasks.includes('embed') || model.tasks.includes('rerank')
+        : model.tasks.includes(task),
+    );
+    const first = (preferred: readonly Model[]) => (preferred.length > 0 ? preferred : able);
+    const candidates =
+      task === 'rerank'
+        ? first(able.filter((model) => !model.tasks.includes('embed')))
+        : first(able.filter((model) => model.tasks.includes('embed')));
     if (candidates.length === 1) return candidates[0]!;
-    if (candidates.length === 0 && this.#models.some((model) => model.state !== 'ready')) {
-      throw new ServingError('MODEL_NOT_READY', `no model that can ${task} is ready yet.`, {
+    throw candidates.length === 0 ? this.#noneFor(task) : severalFor(task, candidates);
+  }
+
+  #noneFor(task: Target['task']): ServingError {
+    if (this.models.some((model) => !model.ready)) {
+      return new ServingError('MODEL_NOT_READY', `no model that can ${task} is ready yet.`, {
         retryAfterMs: 1000,
       });
     }
-    if (candidates.length === 0) {
-      throw new ServingError(
-        'MODEL_NOT_FOUND',
-        `no model in the repository can ${task}; it has ${this.#names()}.`,
-      );
-    }
-    const names = candidates.map((model) => model.folder.name).join(', ');
-    throw new ServingError(
-      'INVALID_INPUT',
-      `several models can ${task} (${names}); say which one in "model".`,
-    );
+    const names = this.models.map((model) => model.name).join(', ') || 'none';
+    return new ServingError('MODEL_NOT_FOUND', `no model in the repository can ${task}; it has ${names}.`);
   }
+}
 
-  #names(): string {
-    return this.#models.map((model) => model.folder.name).join(', ');
-  }
+function severalFor(task: Target['task'], models: readonly Model[]): ServingError {
+  const names = models.map((model) => model.name).join(', ');
+  return new ServingError(
+    'INVALID_INPUT',
+    `several models can ${task} (${names}); say which one in "model".`,
+  );
 }

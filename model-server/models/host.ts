@@ -1,0 +1,56 @@
+import type { AvailableDevices } from '../executor/devices.ts';
+import type { Log } from '../log.ts';
+import type { SchedulerObserver } from '../scheduler/scheduler.ts';
+import type { MemoryBudget } from './memory/budget.ts';
+import type { LoadGate } from './memory/measure.ts';
+import type { ModelState } from './reports.ts';
+
+/** Server-wide defaults for what a model's config leaves open. */
+export interface ModelDefaults {
+  instances: number;
+  intraOpThreads: number;
+  maxBatchItems: number;
+  maxBatchTokens: number;
+  batchOverheadTokens: number;
+  maxQueueItems: number;
+  maxQueueTokens: number;
+  maxRespawns: number;
+  executionProvider: string;
+  warmUpMs: number;
+  watchdogMs: number;
+  keepAliveMs: number;
+}
+
+/** Name and version of what something is told about. */
+export interface VersionName {
+  name: string;
+  version: number;
+}
+
+/** Where a model version tells what happens to it, for metrics and the log. */
+export interface ModelObserver extends SchedulerObserver {
+  crashed(why: string, respawnInMs: number | undefined): void;
+  loaded(loadMs: number): void;
+  failed(): void;
+  evicted(why: string): void;
+}
+
+/** What model versions share: defaults, memory, clock, and where they tell what they do. */
+export interface VersionHost {
+  /** Told of every change of state, once it is in force. */
+  onState: (version: VersionName, state: ModelState, reason: string) => void;
+  defaults: ModelDefaults;
+  log: Log;
+  /** Milliseconds on a clock that never goes back. */
+  nowMs: () => number;
+  observe: (version: VersionName) => ModelObserver | undefined;
+  /** The memory of a device: cpu, or gpu:<index>; undefined where it is not counted. */
+  budgetOf: (device: string) => MemoryBudget | undefined;
+  /** Of all devices whose memory is counted. */
+  budgets: () => readonly MemoryBudget[];
+  gate: LoadGate;
+  /** What models can run on; asked once. */
+  devices: () => Promise<AvailableDevices>;
+  /** Aborted when everything is to end at once; loads under way fail then. */
+  signal: AbortSignal;
+}

@@ -1,0 +1,189 @@
+import { ServingError } from '../errors.ts';
+import type { Pool } from '../executor/pool.ts';
+import { assemble } from '../scheduler/assemble.ts';
+import { prepareTexts } from '../tasks/embed.ts';
+import { preparePairs } from '../tasks/rerank.ts';
+import type { EncodedText } from '../tasks/tokenizer.ts';
+import type { BackendInfo, Batch, BatchResult, RawTensor, Reduction } from '../types.ts';
+import type { Description } from './describe.ts';
+import { readGolden } from './golden.ts';
+import type { VersionHost } from './host.ts';
+import type { TextParts } from './load.ts';
+import type { SelfCheckReport } from './reports.ts';
+import type { CompleteVersion } from './repository/version-files.ts';
+import { selfCheck } from './self-check.ts';
+import { bucketsOf, type WarmUpRun, warmUp } from './warm-up.ts';
+
+/** A version whose instances are open, before anybody uses it. */
+export interface Unproved {
+  owner: string;
+  description: Description;
+  files: CompleteVersion;
+  pool: Pool;
+  info: BackendInfo;
+  text: TextParts | undefined;
+}
+
+export interface Proof {
+  /** Absent for models that take raw tensors only. */
+  selfCheck: SelfCheckReport | undefined;
+  /** Tells the rest of the warm-up, which goes on in the background, when nobody else wants the instances. */
+  goOnWhile: (isIdle: () => boolean) => void;
+}
+
+/**
+ * Runs a freshly opened version on known inputs: warm-up, self-check, and the canary that a suspect instance must pass
+ * later. It has the instances to itself, so batches are what this says they are.
+ * @throws ServingError MODEL_LOAD_FAILED when it can't compute at all
+ */
+export async function proveSound(
+  unproved: Unproved,
+  { host, signal }: { host: VersionHost; signal: AbortSignal },
+): Promise<Proof> {
+  const { owner, description, files, pool, text } = unproved;
+  const { config } = description;
+  let isIdle = () => true;
+  const { defaults, nowMs } = host;
+  await warmUp(warmUpRun(unproved), {
+    owner,
+    samples: config.warmup,
+    modelFolder: files.folder,
+    hasBatchDimension: config.batched,
+    buckets: bucketsOf({
+      maxTokens: config.maxTokens,
+      maxBatchTokens: defaults.maxBatchTokens,
+      maxBatchItems: config.maxBatchItems ?? defaults.maxBatchItems,
+    }),
+    capMs: defaults.warmUpMs,
+    nowMs,
+    signal,
+    shouldYield: () => !isIdle(),
+  });
+  const report = text && (await checkTexts({ ...unproved, text }));
+  const canary = text ? await textCanary(config.task, text) : zeroTensors(unproved);
+  // Zeros are no valid input for every model; one that refuses them goes without a canary.
+  const expected = await runAll(pool, [structuredClone(canary)]).catch((error: unknown) => {
+    if (text !== undefined) throw error;
+  });
+  if (expected !== undefined) pool.setCanary(canary, expected[0]);
+  return {
+    selfCheck: report,
+    goOnWhile: (condition) => {
+      isIdle = condition;
+    },
+  };
+}
+
+function warmUpRun({ owner, description, pool, info, text }: Unproved): WarmUpRun {
+  const reduction = reductionOf(description.config.task);
+  return {
+    runRow:
+      text &&
+      (async (length, rows) => {
+        const [ids] = await text.tokenizer.idsOf(['a']);
+        const { row } = text.tokenizer.wrap(new Array<number>(length).fill(ids![0]!), length);
+        const batch = () => assemble(Array.from({ length: rows }, () => ({ row, reduction })));
+        await runOnEach(owner, pool, batch);
+      }),
+    runTensors: (inputs) =>
+      runOnEach(owner, pool, () => ({
+        kind: 'tensors',
+        rows: inputs[0]?.shape[0] ?? 1,
+        inputs: inputs.map((input) => ({ ...input, data: input.data.slice() })),
+        outputs: info.outputs.map(({ name }) => name),
+      })),
+  };
+}
+
+async function checkTexts({ owner, description, files, pool, text }: Unproved & { text: TextParts }) {
+  const { tokenizer } = text;
+  const { maxTokens, task } = description.config;
+  const prepare = { owner, maxTokens, truncate: 'end' as const };
+  const reduction = reductionOf(task);
+  const run = async (encoded: EncodedText[], together: boolean) => {
+    const rows = encoded.map(({ row }) => ({ row, reduction }));
+    const batches = together ? [assemble(rows)] : rows.map((row) => assemble([row]));
+    return (await runAll(pool, batches)).flatMap(({ outputs }) => outputs);
+  };
+  if (task === 'rerank') {
+    return selfCheck({
+      score: async (pairs, together) => {
+        const encoded = await Promise.all(
+          pairs.map(([query, document]) =>
+            preparePairs(tokenizer, { query, documents: [document] }, prepare),
+          ),
+        );
+        return (await run(encoded.flat(), together)).map((logits) => logits[0]!);
+      },
+    });
+  }
+  return selfCheck({
+    embed: async (texts, together) => run(await prepareTexts(tokenizer, texts, prepare), together),
+    golden: readGolden([files.versionFolder, files.folder]),
+  });
+}
+
+async function textCanary(task: Description['config']['task'], { tokenizer }: TextParts): Promise<Batch> {
+  const [ids] = await tokenizer.idsOf(['a canary']);
+  const { row } = tokenizer.wrap(ids!, ids!.length + tokenizer.specialTokens);
+  return assemble([{ row, reduction: reductionOf(task) }]);
+}
+
+const ELEMENT_BYTES: Readonly<Record<RawTensor['dataType'], number>> = {
+  BOOL: 1,
+  UINT8: 1,
+  UINT16: 2,
+  UINT32: 4,
+  UINT64: 8,
+  INT8: 1,
+  INT16: 2,
+  INT32: 4,
+  INT64: 8,
+  FP16: 2,
+  BF16: 2,
+  FP32: 4,
+  FP64: 8,
+  // An empty string is its length alone.
+  BYTES: 4,
+};
+
+/** A batch of one row of zeros, every dimension that may be any length being 1. */
+function zeroTensors({ info }: Unproved): Batch {
+  const inputs = info.inputs.map(({ name, dataType, shape }) => {
+    const fixed = shape.map((length) => Math.max(1, length));
+    const elements = fixed.reduce((product, length) => product * length, 1);
+    return { name, dataType, shape: fixed, data: new Uint8Array(elements * ELEMENT_BYTES[dataType]) };
+  });
+  return { kind: 'tensors', rows: 1, inputs, outputs: info.outputs.map(({ name }) => name) };
+}
+
+function reductionOf(task: Description['config']['task']): Reduction {
+  return { kind: task === 'rerank' ? 'logits' : 'pooled' };
+}
+
+/** The same batch on every instance that is free, since each has a session of its own. */
+async function runOnEach(owner: string, pool: Pool, batch: () => Batch): Promise<void> {
+  const runs: Promise<BatchResult>[] = [];
+  for (let next = pool.take(); next !== undefined; next = pool.take()) runs.push(next.run(batch()));
+  if (runs.length === 0 && !pool.healthy) {
+    throw new ServingError('MODEL_LOAD_FAILED', `${owner} has no instance left that works.`);
+  }
+  await Promise.all(runs);
+}
+
+/** Each batch once, spread over the free instances. @returns the results in order */
+async function runAll(pool: Pool, batches: readonly Batch[]): Promise<BatchResult[]> {
+  const results: BatchResult[] = [];
+  let next = 0;
+  const lane = async () => {
+    while (next < batches.length) {
+      const index = next++;
+      const executor = pool.take();
+      if (executor === undefined)
+        throw new ServingError('MODEL_LOAD_FAILED', 'an instance died while it was checked.');
+      results[index] = await executor.run(batches[index]!);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.max(1, pool.free) }, lane));
+  return results;
+}

@@ -1,0 +1,95 @@
+import type { TensorSpec } from '../types.ts';
+import type { VersionHost } from './host.ts';
+import type { Model } from './model.ts';
+import type { MemoryReport, VersionDetails, VersionReport } from './reports.ts';
+import type { ModelVersion } from './version.ts';
+import type { PlacedVersion } from './versions.ts';
+
+/** All versions of a model as lists show them; a model without any is one row without a version. */
+export function reportsOf(model: Model, host: Pick<VersionHost, 'budgets'>): VersionReport[] {
+  const reports = model.versions.map((placed) => reportOf(model, placed, host));
+  const waiting = model.folder.versions.filter((files) => !files.complete);
+  const shown = new Set(reports.map(({ version }) => version));
+  for (const { version, why } of waiting.filter((files) => !files.complete && !shown.has(files.version))) {
+    reports.push({
+      ...NOTHING_KNOWN,
+      name: model.name,
+      version,
+      reason: why,
+      warnings: [...model.folder.problems],
+    });
+  }
+  if (reports.length > 0) return reports;
+  const reason = model.folder.problems.join('; ') || (model.wanted ? '' : 'not asked for');
+  const complete = model.folder.versions.map(({ version }) => ({
+    ...NOTHING_KNOWN,
+    name: model.name,
+    version,
+    reason,
+  }));
+  return complete.length > 0 ? complete : [{ ...NOTHING_KNOWN, name: model.name, version: 0, reason }];
+}
+
+/** A version with its effective configuration and where each value came from. */
+export function detailsOf(report: VersionReport, version: ModelVersion): VersionDetails {
+  const { description } = version;
+  return {
+    ...report,
+    folder: version.files.versionFolder,
+    effectiveConfig: description?.origins ?? [],
+    inputs: description?.config.inputs.map(textOf) ?? [],
+    outputs: description?.config.outputs.map(textOf) ?? [],
+  };
+}
+
+const NOTHING_KNOWN: Omit<VersionReport, 'name' | 'version' | 'reason'> = {
+  state: 'unloaded',
+  served: false,
+  tasks: [],
+  space: '',
+  dimension: 0,
+  maxTokens: 0,
+  loadMs: 0,
+  instances: [],
+  memory: undefined,
+  selfCheck: undefined,
+  warnings: [],
+};
+
+function reportOf(
+  model: Model,
+  { version, served, problem }: PlacedVersion,
+  host: Pick<VersionHost, 'budgets'>,
+): VersionReport {
+  const { description, loaded, files } = version;
+  return {
+    name: files.name,
+    version: files.version,
+    state: version.state,
+    reason: [version.reason, problem].filter((text) => text !== '').join('; '),
+    served,
+    tasks: description?.tasks ?? [],
+    space: model.spaceOf(version),
+    dimension: description?.dimension ?? 0,
+    maxTokens: description?.config.task === 'tensors' ? 0 : (description?.config.maxTokens ?? 0),
+    loadMs: version.loadMs,
+    instances: version.instances,
+    memory: memoryOf(version, host),
+    selfCheck: loaded?.selfCheck,
+    warnings: [
+      ...(description?.warnings ?? []),
+      ...(loaded?.selfCheck?.warnings ?? []),
+      ...model.folder.problems,
+    ],
+  };
+}
+
+function memoryOf(version: ModelVersion, host: Pick<VersionHost, 'budgets'>): MemoryReport | undefined {
+  if (version.loaded === undefined) return undefined;
+  const rows = host.budgets().flatMap((budget) => budget.rows());
+  return rows.find(({ owner }) => owner === version.owner);
+}
+
+function textOf({ name, dataType, shape }: TensorSpec): string {
+  return `${name} ${dataType} [${shape.join(', ')}]`;
+}

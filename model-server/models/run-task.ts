@@ -1,0 +1,187 @@
+import { checkTensors } from '../scheduler/check-tensors.ts';
+import { systemClock } from '../scheduler/clock.ts';
+import type { ItemResult } from '../scheduler/item.ts';
+import { prepareTexts, type Truncate } from '../tasks/embed.ts';
+import { preparePairs, queryStates, type ScoreKind, toUnitScore } from '../tasks/rerank.ts';
+import type { EncodedText } from '../tasks/tokenizer.ts';
+import type { RawTensor, Reduction } from '../types.ts';
+import type { Loaded, TextParts } from './load.ts';
+
+export interface CallOptions {
+  truncate: Truncate;
+  /** Client gone, deadline or shutdown; its reason may be a ServingError. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds since the epoch. */
+  deadlineMs?: number | undefined;
+}
+
+/** Where the time of a call went, in microseconds; each figure is the largest of any input. */
+export interface Timings {
+  queueUs: number;
+  tokenizeUs: number;
+  computeUs: number;
+  postUs: number;
+}
+
+export interface EmbedOutcome {
+  /** One vector of `dimension` floats per text. */
+  vectors: Float32Array[];
+  encoded: EncodedText[];
+  timings: Timings;
+}
+
+export interface RerankOutcome {
+  kind: ScoreKind;
+  /** In the order of the documents. */
+  results: { score: number; rawScore: number; encoded: EncodedText }[];
+  timings: Timings;
+}
+
+export interface TokenizeOutcome {
+  /** Token ids of each text, special tokens not included and nothing truncated. */
+  ids: number[][];
+  maxTokens: number;
+  /** How many of those a single text spends on special tokens. */
+  specialTokens: number;
+}
+
+export interface InferRequest {
+  inputs: RawTensor[];
+  /** Names of the wanted outputs; empty: all. */
+  outputs: string[];
+}
+
+export interface InferOutcome {
+  outputs: RawTensor[];
+  timings: Timings;
+}
+
+/** A loaded version that takes texts. */
+export interface LoadedText extends Loaded {
+  text: TextParts;
+}
+
+/** Whether a version takes texts. */
+export function isText(loaded: Loaded): loaded is LoadedText {
+  return loaded.text !== undefined;
+}
+
+const POOLED: Reduction = { kind: 'pooled' };
+
+/** Vectors of texts, of unit length if the model says so. @throws ServingError */
+export async function embedTexts(
+  loaded: LoadedText,
+  texts: readonly string[],
+  options: CallOptions,
+): Promise<EmbedOutcome> {
+  loaded.scheduler.refuseEarly(texts.length);
+  const started = performance.now();
+  const encoded = await prepareTexts(loaded.text.tokenizer, texts, prepareOptions(loaded, options));
+  const tokenizeUs = (performance.now() - started) * 1000;
+  const results = await submit(
+    loaded,
+    encoded.map((text) => ({ row: text.row, reduction: POOLED })),
+    options,
+  );
+  return {
+    vectors: results.map((result) => result.output),
+    encoded,
+    timings: slowest(results, tokenizeUs),
+  };
+}
+
+/** Scores of documents against a query, in the way this model can. @throws ServingError */
+export async function rerankDocuments(
+  loaded: LoadedText,
+  { query, documents }: { query: string; documents: readonly string[] },
+  options: CallOptions,
+): Promise<RerankOutcome> {
+  loaded.scheduler.refuseEarly(documents.length);
+  const started = performance.now();
+  const prepare = prepareOptions(loaded, options);
+  const kind = scoreKindOf(loaded);
+  const encoded =
+    kind === 'cross_encoder'
+      ? await preparePairs(loaded.text.tokenizer, { query, documents }, prepare)
+      : await prepareTexts(loaded.text.tokenizer, documents, prepare);
+  const tokenizeUs = (performance.now() - started) * 1000;
+  const reduction: Reduction =
+    kind === 'cross_encoder'
+      ? { kind: 'logits' }
+      : { kind: 'maxsim', query: await statesOfQuery(loaded, query, options) };
+  const results = await submit(
+    loaded,
+    encoded.map((text) => ({ row: text.row, reduction })),
+    options,
+  );
+  return {
+    kind,
+    results: results.map((result, index) => {
+      const rawScore = result.output[0]!;
+      return { score: toUnitScore(kind, rawScore), rawScore, encoded: encoded[index]! };
+    }),
+    timings: slowest(results, tokenizeUs),
+  };
+}
+
+/** Token ids of texts. Runs on the server's thread and needs no instance. */
+export async function tokenizeTexts(
+  loaded: LoadedText,
+  texts: readonly string[],
+  signal?: AbortSignal,
+): Promise<TokenizeOutcome> {
+  const ids = await loaded.text.tokenizer.idsOf(texts, signal);
+  return { ids, maxTokens: loaded.config.maxTokens, specialTokens: loaded.text.tokenizer.specialTokens };
+}
+
+/** Raw tensors through the same instances as texts. @throws ServingError SHAPE_MISMATCH, INVALID_INPUT, BATCH_TOO_LARGE */
+export async function inferTensors(
+  loaded: Loaded,
+  request: InferRequest,
+  options: Omit<CallOptions, 'truncate'>,
+): Promise<InferOutcome> {
+  const { owner, config, info, maxBatchItems: maxRows } = loaded;
+  const call = checkTensors(info, request, { owner, batched: config.batched, maxRows });
+  const { tensors, ...timings } = await loaded.scheduler.submitTensors(call, submitOptions(options));
+  return { outputs: tensors, timings: { ...timings, tokenizeUs: 0 } };
+}
+
+/** How a text model ranks. */
+export function scoreKindOf({ config }: Pick<Loaded, 'config'>): ScoreKind {
+  return config.task === 'rerank' ? 'cross_encoder' : 'late_interaction';
+}
+
+function prepareOptions({ owner, config }: LoadedText, { truncate, signal }: CallOptions) {
+  return { owner, maxTokens: config.maxTokens, truncate, signal };
+}
+
+async function statesOfQuery(loaded: LoadedText, query: string, options: CallOptions): Promise<Float32Array> {
+  const [encoded] = await prepareTexts(loaded.text.tokenizer, [query], prepareOptions(loaded, options));
+  const [result] = await submit(loaded, [{ row: encoded!.row, reduction: { kind: 'tokens' } }], options);
+  return queryStates(result!.output, loaded.text.tokenizer.specials, loaded.text.head.dimension);
+}
+
+function submit(
+  loaded: Loaded,
+  inputs: { row: EncodedText['row']; reduction: Reduction }[],
+  options: CallOptions,
+): Promise<ItemResult[]> {
+  return Promise.all(loaded.scheduler.submit(inputs, submitOptions(options)));
+}
+
+/** The deadline of a call on the scheduler's clock. */
+function submitOptions({ signal, deadlineMs }: Omit<CallOptions, 'truncate'>) {
+  const deadlineUs =
+    deadlineMs === undefined ? undefined : systemClock.nowUs() + (deadlineMs - Date.now()) * 1000;
+  return { signal, deadlineUs };
+}
+
+function slowest(results: readonly ItemResult[], tokenizeUs: number): Timings {
+  const timings: Timings = { queueUs: 0, tokenizeUs, computeUs: 0, postUs: 0 };
+  for (const result of results) {
+    timings.queueUs = Math.max(timings.queueUs, result.queueUs);
+    timings.computeUs = Math.max(timings.computeUs, result.computeUs);
+    timings.postUs = Math.max(timings.postUs, result.postUs);
+  }
+  return timings;
+}

@@ -1,0 +1,184 @@
+import { type Reason, ServingError } from '../errors.ts';
+import type { TensorSpec } from '../types.ts';
+import type { Loaded } from './load.ts';
+import type { ModelLease, Registry } from './registry.ts';
+import type { ShadowSample } from './rollout/shadow-book.ts';
+import {
+  type CallOptions,
+  type EmbedOutcome,
+  embedTexts,
+  type InferOutcome,
+  type InferRequest,
+  inferTensors,
+  isText,
+  type LoadedText,
+  type RerankOutcome,
+  rerankDocuments,
+  type TokenizeOutcome,
+  tokenizeTexts,
+} from './run-task.ts';
+import type { Target, Task, VersionRef } from './target.ts';
+
+/** An outcome, and which version it came from. */
+export type Answered<T> = T & { ref: VersionRef };
+
+interface Work<T> {
+  run: (loaded: Loaded, options: CallOptions) => Promise<T>;
+  /** What a mirrored request is compared by; absent for what is not worth mirroring. */
+  compare?: (mirrored: T, answered: T) => Agreement;
+  /** What decides whether it is mirrored: a busy caller's key would decide for all its requests. */
+  text?: string | undefined;
+}
+
+type Agreement =
+  | Pick<Extract<ShadowSample, { kind: 'embed' }>, 'kind' | 'vectors' | 'againstVectors'>
+  | Pick<Extract<ShadowSample, { kind: 'rerank' }>, 'kind' | 'scores' | 'againstScores'>;
+
+/** Longest that a mirrored request may take; nobody waits for it. */
+const MIRROR_MS = 30_000;
+
+/** Failures that are the caller's doing and say nothing about a version. */
+const CALLERS: readonly Reason[] = [
+  'INVALID_INPUT',
+  'SHAPE_MISMATCH',
+  'INPUT_TOO_LONG',
+  'BATCH_TOO_LARGE',
+  'TASK_NOT_SUPPORTED',
+  'CANCELLED',
+];
+
+/** Answers requests: finds the version, holds it while it works, and tells the rollout how it went. */
+export class Serving {
+  readonly #registry: Registry;
+
+  constructor(registry: Registry) {
+    this.#registry = registry;
+  }
+
+  /** Vectors of texts, one per text, of unit length if the model says so. @throws ServingError */
+  embed(target: Target, texts: readonly string[], options: CallOptions): Promise<Answered<EmbedOutcome>> {
+    return this.#serve(withKey(target, texts[0]), options, {
+      run: (loaded, call) => embedTexts(textOf(loaded, 'embed'), texts, call),
+      compare: (mirrored, answered) => ({
+        kind: 'embed',
+        vectors: mirrored.vectors,
+        againstVectors: answered.vectors,
+      }),
+      text: texts[0],
+    });
+  }
+
+  /** Scores of documents against a query, in their order. @throws ServingError */
+  rerank(
+    target: Target,
+    texts: { query: string; documents: readonly string[] },
+    options: CallOptions,
+  ): Promise<Answered<RerankOutcome>> {
+    return this.#serve(withKey(target, texts.query), options, {
+      run: (loaded, call) => rerankDocuments(textOf(loaded, 'rerank'), texts, call),
+      compare: (mirrored, answered) => ({
+        kind: 'rerank',
+        scores: mirrored.results.map(({ rawScore }) => rawScore),
+        againstScores: answered.results.map(({ rawScore }) => rawScore),
+      }),
+      text: texts.query,
+    });
+  }
+
+  /** Token ids of texts. @throws ServingError */
+  tokenize(
+    target: Target,
+    texts: readonly string[],
+    options: Pick<CallOptions, 'signal'>,
+  ): Promise<Answered<TokenizeOutcome>> {
+    return this.#serve(
+      withKey(target, texts[0]),
+      { ...options, truncate: 'end' },
+      {
+        run: (loaded, { signal }) => tokenizeTexts(textOf(loaded, 'tokenize'), texts, signal),
+      },
+    );
+  }
+
+  /** Raw tensors in and out. @throws ServingError */
+  infer(
+    target: Target,
+    request: InferRequest,
+    options: Omit<CallOptions, 'truncate'>,
+  ): Promise<Answered<InferOutcome>> {
+    return this.#serve(
+      target,
+      { ...options, truncate: 'end' },
+      { run: (loaded, call) => inferTensors(loaded, request, call) },
+    );
+  }
+
+  /** The tensors of the version that a request like this would reach; it is loaded for that. @throws ServingError */
+  async signature(target: Target): Promise<{ ref: VersionRef; inputs: TensorSpec[]; outputs: TensorSpec[] }> {
+    using lease = await this.#registry.acquire(target);
+    const { inputs, outputs } = lease.loaded.info;
+    return { ref: refOf(lease), inputs, outputs };
+  }
+
+  async #serve<T extends object>(target: Target, options: CallOptions, work: Work<T>): Promise<Answered<T>> {
+    using lease = await this.#registry.acquire(target, options.signal);
+    const { model, version, loaded } = lease;
+    const of = version.files.version;
+    const started = performance.now();
+    let outcome: T;
+    try {
+      outcome = await work.run(loaded, options);
+    } catch (thrown) {
+      const isCallers = CALLERS.includes(ServingError.from(thrown).reason);
+      if (!isCallers) model.rollout.record({ version: of, ms: performance.now() - started, ok: false });
+      throw thrown;
+    }
+    const ms = performance.now() - started;
+    model.rollout.record({ version: of, ms, ok: true });
+    if (work.compare !== undefined) this.#mirror(target, { lease, outcome, ms }, work);
+    return { ...outcome, ref: refOf(lease) };
+  }
+
+  /** Gives the same request to another version when the rollout wants to know how that one would have answered. */
+  #mirror<T extends object>(
+    target: Target,
+    answered: { lease: ModelLease; outcome: T; ms: number },
+    { run, compare, text = '' }: Work<T>,
+  ): void {
+    const { model, version } = answered.lease;
+    const against = version.files.version;
+    const other = model.rollout.shadowOf(against, text);
+    if (other === undefined || compare === undefined) return;
+    model.rollout.mirror({ version: other, against }, async (closing) => {
+      const signal = AbortSignal.any([closing, AbortSignal.timeout(MIRROR_MS)]);
+      using lease = await model.acquire({ ...target, version: other, alias: '', expectSpace: '' }, signal);
+      const started = performance.now();
+      const outcome = await run(lease.loaded, { truncate: 'end', signal });
+      const ms = performance.now() - started;
+      const agreement = compare(outcome, answered.outcome);
+      model.rollout.recordShadow({ version: other, against, ms, againstMs: answered.ms, ...agreement });
+    });
+  }
+}
+
+/** A request without a key sticks to a version by its text. */
+function withKey(target: Target, text = ''): Target {
+  return target.stickyKey === '' ? { ...target, stickyKey: text } : target;
+}
+
+function refOf({ model, version }: ModelLease): VersionRef {
+  return {
+    name: model.name,
+    version: version.files.version,
+    space: model.spaceOf(version),
+    dimension: version.description?.dimension ?? 0,
+  };
+}
+
+/** @throws ServingError TASK_NOT_SUPPORTED */
+function textOf(loaded: Loaded, task: Task | 'tokenize'): LoadedText {
+  const isAble = task === 'tokenize' || loaded.tasks.includes(task);
+  if (isAble && isText(loaded)) return loaded;
+  const can = loaded.tasks.map((able) => (able === 'infer' ? 'take raw tensors' : able)).join(' and ');
+  throw new ServingError('TASK_NOT_SUPPORTED', `${loaded.owner} can't ${task}; it can ${can}.`);
+}

@@ -1,0 +1,254 @@
+import { ServingError } from '../errors.ts';
+import type { InstanceState } from '../types.ts';
+import { type Description, describe } from './describe.ts';
+import type { VersionHost } from './host.ts';
+import { type Loaded, openVersion } from './load.ts';
+import type { Reservation } from './memory/budget.ts';
+import type { Resident } from './memory/ledger.ts';
+import type { ModelState } from './reports.ts';
+import type { CompleteVersion, VersionFiles } from './repository/version-files.ts';
+
+/** Which state may follow which; everything else is a mistake in this program. */
+const NEXT: Record<ModelState, readonly ModelState[]> = {
+  unloaded: ['loading', 'failed'],
+  loading: ['ready', 'failed', 'unloaded'],
+  ready: ['draining'],
+  draining: ['unloaded'],
+  failed: ['loading', 'unloaded'],
+};
+
+/** What a version made of these would have as its identity. */
+export function identityOf(files: VersionFiles, override: string | undefined): string {
+  return `${files.signature}\n${override ?? ''}`;
+}
+
+/** A hold on a ready version: it is not unloaded before all of them are released. */
+export interface Lease extends Disposable {
+  readonly version: ModelVersion;
+  readonly loaded: Loaded;
+}
+
+/** One version of a model: its state, its leases, and what is loaded while it is ready. */
+export class ModelVersion implements Resident {
+  readonly files: CompleteVersion;
+  /** Two versions of one identity are made of the same files and the same configuration. */
+  readonly identity: string;
+  readonly #host: VersionHost;
+  readonly #override: string | undefined;
+  #state: ModelState = 'unloaded';
+  #reason = '';
+  #loaded: Loaded | undefined;
+  #description: Promise<Description> | undefined;
+  #known: Description | undefined;
+  #loading: Promise<void> | undefined;
+  #unloading: Promise<void> | undefined;
+  #reservations: Reservation[] = [];
+  #everReady = false;
+  #leases = 0;
+  #lastUsedMs: number;
+  #loadMs = 0;
+  readonly #onUnleased: (() => void)[] = [];
+
+  /** @param override a config in JSON that stands in for the one of the folder */
+  constructor(files: CompleteVersion, host: VersionHost, override?: string) {
+    this.files = files;
+    this.identity = identityOf(files, override);
+    this.#host = host;
+    this.#override = override;
+    this.#lastUsedMs = host.nowMs();
+  }
+
+  /** Name and version, for messages. */
+  get owner(): string {
+    return `model ${this.files.name} version ${this.files.version}`;
+  }
+
+  get state(): ModelState {
+    return this.#loaded?.pool.failure === undefined ? this.#state : 'failed';
+  }
+
+  /** Why it is in this state; empty when there is nothing to say. */
+  get reason(): string {
+    return this.#loaded?.pool.failure?.message ?? this.#reason;
+  }
+
+  /** Whether it has served before, so that requests for it are worth a reload. */
+  get everReady(): boolean {
+    return this.#everReady;
+  }
+
+  get loadMs(): number {
+    return this.#loadMs;
+  }
+
+  /** What is known of it without loading it; undefined before `describe` has been called, or when that failed. */
+  get description(): Description | undefined {
+    return this.#known;
+  }
+
+  /** What it runs on while it is ready. */
+  get loaded(): Loaded | undefined {
+    return this.#loaded;
+  }
+
+  get instances(): InstanceState[] {
+    return this.#loaded?.pool.states ?? [];
+  }
+
+  get reservations(): readonly Reservation[] {
+    return this.#reservations;
+  }
+
+  get leases(): number {
+    return this.#leases;
+  }
+
+  get lastUsedMs(): number {
+    return this.#lastUsedMs;
+  }
+
+  /** A version that is being loaded is not evicted: what waits for it would have waited for nothing. */
+  get pinned(): boolean {
+    return this.#state !== 'ready';
+  }
+
+  get keepAliveMs(): number {
+    return this.#known?.config.keepAliveMs ?? this.#host.defaults.keepAliveMs;
+  }
+
+  /** Reads what the files say, once. @throws ServingError MODEL_CONFIG_INVALID; the version has failed then */
+  async describe(): Promise<Description> {
+    this.#description ??= describe(this.files, this.#override);
+    try {
+      this.#known = await this.#description;
+      return this.#known;
+    } catch (thrown) {
+      const error = ServingError.from(thrown);
+      if (this.#state === 'unloaded') this.#transition('failed', error.message);
+      throw error;
+    }
+  }
+
+  /**
+   * A hold on this version while it is ready; undefined when it is not.
+   * Synchronous, so that nothing can come between the look at the state and the hold.
+   */
+  tryLease(): Lease | undefined {
+    const loaded = this.#loaded;
+    if (loaded === undefined || this.#state !== 'ready') return undefined;
+    this.#leases++;
+    let released = false;
+    return {
+      version: this,
+      loaded,
+      [Symbol.dispose]: () => {
+        if (released) return;
+        released = true;
+        this.#release();
+      },
+    };
+  }
+
+  /**
+   * Makes it ready: waits for a load that is under way, or starts one; after an unload that is under way it loads again.
+   * However many ask, it is loaded once.
+   * @throws ServingError MODEL_CONFIG_INVALID, MODEL_LOAD_FAILED, MEMORY_BUDGET_EXCEEDED
+   */
+  async load(): Promise<void> {
+    while (this.#state !== 'ready') {
+      if (this.#unloading === undefined) this.#loading ??= this.#load();
+      await (this.#unloading ?? this.#loading);
+    }
+  }
+
+  /**
+   * Takes no new requests from now on, finishes those that hold it, and gives the memory back.
+   * @param why stays as the reason; empty for none
+   */
+  unload(why: string): Promise<void> {
+    this.#unloading ??= this.#unload(why).finally(() => {
+      this.#unloading = undefined;
+    });
+    return this.#unloading;
+  }
+
+  async evict(why: string): Promise<void> {
+    this.#host.observe(this.files)?.evicted(why);
+    // Who makes room can do nothing about a thread that would not end in order.
+    await this.unload(why).catch(() => undefined);
+  }
+
+  /** Ends the workers at once; what waits and runs fails with the reason. (A load ends by the host's signal.) */
+  async destroy(reason: ServingError): Promise<void> {
+    await this.#loading?.catch(() => undefined);
+    this.#loaded?.scheduler.destroy(reason);
+    await this.#loaded?.pool.destroy();
+    await this.unload(reason.message);
+  }
+
+  async #load(): Promise<void> {
+    const started = performance.now();
+    this.#transition('loading', '');
+    try {
+      this.#loaded = await openVersion(
+        {
+          resident: this,
+          files: this.files,
+          description: await this.describe(),
+          hold: (reservation) => this.#reservations.push(reservation),
+        },
+        this.#host,
+      );
+      this.#loadMs = Math.round(performance.now() - started);
+      this.#lastUsedMs = this.#host.nowMs();
+      this.#everReady = true;
+      this.#transition('ready', '');
+      this.#host.observe(this.files)?.loaded(this.#loadMs);
+    } catch (thrown) {
+      const error = ServingError.from(thrown);
+      this.#releaseMemory();
+      this.#host.observe(this.files)?.failed();
+      // For want of memory nothing is wrong with the model: the next request may find room.
+      this.#transition(error.reason === 'MEMORY_BUDGET_EXCEEDED' ? 'unloaded' : 'failed', error.message);
+      throw error;
+    } finally {
+      this.#loading = undefined;
+    }
+  }
+
+  async #unload(why: string): Promise<void> {
+    // A load can't be stopped half-way; what it loads is given back at once. (No await otherwise: what is evicted must be
+    // out of use before this call returns.)
+    if (this.#loading !== undefined) await this.#loading.catch(() => undefined);
+    const loaded = this.#loaded;
+    if (this.#state === 'failed') this.#transition('unloaded', why);
+    if (loaded === undefined || this.#state !== 'ready') return;
+    this.#transition('draining', why);
+    if (this.#leases > 0) await new Promise<void>((resolve) => this.#onUnleased.push(resolve));
+    loaded.warming.abort();
+    await loaded.scheduler.close();
+    await loaded.pool.close();
+    this.#loaded = undefined;
+    this.#releaseMemory();
+    this.#transition('unloaded', why);
+  }
+
+  #release(): void {
+    this.#leases--;
+    this.#lastUsedMs = this.#host.nowMs();
+    if (this.#leases === 0) for (const tell of this.#onUnleased.splice(0)) tell();
+  }
+
+  #releaseMemory(): void {
+    for (const reservation of this.#reservations.splice(0)) reservation.release();
+  }
+
+  #transition(to: ModelState, reason: string): void {
+    if (!NEXT[this.#state].includes(to)) {
+      throw new ServingError('INTERNAL', `${this.owner} can't go from ${this.#state} to ${to}.`);
+    }
+    this.#state = to;
+    this.#reason = reason;
+    this.#host.onState(this.files, to, reason);
+  }
+}

@@ -1,0 +1,196 @@
+import { ServingError } from '../errors.ts';
+import type { VersionHost } from './host.ts';
+import type { CompleteVersion, ModelFolder } from './repository/version-files.ts';
+import { servedVersions } from './repository/version-policy.ts';
+import { identityOf, ModelVersion } from './version.ts';
+
+/** A version in its place; `active` is exchanged when its files change. */
+interface Slot {
+  active: ModelVersion;
+  /** Whether the version policy wants it. */
+  served: boolean;
+  /** Newer files that could not be used; they are not tried again before they change. */
+  rejected: { identity: string; why: string } | undefined;
+}
+
+/** A version as lists show it. */
+export interface PlacedVersion {
+  version: ModelVersion;
+  served: boolean;
+  /** Why the newest files are not in force; empty when they are. */
+  problem: string;
+}
+
+/** How to bring versions in line with their folder. */
+export interface Reconcile {
+  /** Load at once, unless a version's own config says otherwise; else on the first request. */
+  eager: boolean;
+  /** Try again what has failed, and load what is unloaded. */
+  retry: boolean;
+  /** A config in JSON that stands in for the one in the folder. */
+  override: string | undefined;
+  /** Versions to serve besides those that the version policy wants. */
+  alsoServed: readonly number[];
+}
+
+/** The versions of one model: what the folder and the version policy ask for, and what still finishes its work. */
+export class Versions {
+  readonly #host: VersionHost;
+  readonly #slots = new Map<number, Slot>();
+  /** Replaced or removed, finishing their last requests. */
+  readonly #retiring = new Set<ModelVersion>();
+
+  constructor(host: VersionHost) {
+    this.#host = host;
+  }
+
+  /** Lowest first; those that finish their last requests come at the end. */
+  get all(): PlacedVersion[] {
+    const placed = [...this.#slots.values()].map(({ active, served, rejected }) => ({
+      version: active,
+      served,
+      problem: rejected?.why ?? '',
+    }));
+    placed.sort((a, b) => a.version.files.version - b.version.files.version);
+    return [...placed, ...[...this.#retiring].map((version) => ({ version, served: false, problem: '' }))];
+  }
+
+  get(version: number): ModelVersion | undefined {
+    return this.#slots.get(version)?.active;
+  }
+
+  get numbers(): number[] {
+    return [...this.#slots.keys()].sort((a, b) => a - b);
+  }
+
+  /** The version that answers when neither request nor rollout names one. */
+  get current(): ModelVersion | undefined {
+    const sound = this.#highestFirst().filter(({ active }) => active.state !== 'failed');
+    const found =
+      // One that has served may be unloaded for want of memory; an older one must not quietly take its place then.
+      sound.find(({ active, served }) => served && active.everReady) ??
+      sound.find(({ active }) => active.state === 'ready') ??
+      sound.find(({ served }) => served);
+    return found?.active;
+  }
+
+  /** The highest version that meets a condition. */
+  find(condition: (version: ModelVersion) => boolean): ModelVersion | undefined {
+    return this.#highestFirst().find(({ active }) => condition(active))?.active;
+  }
+
+  /**
+   * Loads what is new or has changed; when it is warm, what it replaces finishes its requests and goes. What fails
+   * leaves the old one serving.
+   * @returns what failed
+   */
+  async reconcile(folder: ModelFolder, how: Reconcile): Promise<ServingError[]> {
+    const there = new Map(folder.versions.map((files) => [files.version, files]));
+    // A served version whose files are just being written again stays what it is until they are complete.
+    const usable = [...there.values()].filter(
+      ({ version, complete }) => complete || this.#slots.has(version),
+    );
+    const numbers = usable.map(({ version }) => version);
+    const byPolicy = servedVersions(folder.versionPolicy, numbers);
+    const served = numbers.filter(
+      (version) => byPolicy.includes(version) || how.alsoServed.includes(version),
+    );
+    for (const slot of this.#slots.values()) slot.served = served.includes(slot.active.files.version);
+    const inUse = [...this.#slots.values()].some(({ active }) => active.everReady);
+    const failures: ServingError[] = [];
+    for (const version of served) {
+      const files = there.get(version)!;
+      const load = { ...how, eager: how.eager || inUse };
+      const failure = files.complete ? await this.#bringUp(files, load) : undefined;
+      if (failure !== undefined) failures.push(failure);
+    }
+    this.#dropUnserved(new Set(there.keys()));
+    return failures;
+  }
+
+  /** Finishes what runs and gives the memory back; the versions stay known. */
+  async unload(versions: readonly number[], why: string): Promise<void> {
+    await Promise.all(versions.map((version) => this.#slots.get(version)?.active.unload(why)));
+  }
+
+  /** Finishes what runs, unloads and forgets everything. */
+  async removeAll(why: string): Promise<void> {
+    for (const version of this.numbers) this.#remove(version, why);
+    await Promise.all([...this.#retiring].map((version) => version.unload(why)));
+  }
+
+  /** Fails what runs. */
+  async destroy(reason: ServingError): Promise<void> {
+    await Promise.all(this.all.map(({ version }) => version.destroy(reason)));
+  }
+
+  #highestFirst(): Slot[] {
+    return [...this.#slots.values()].sort((a, b) => b.active.files.version - a.active.files.version);
+  }
+
+  /** Makes these files the active ones of their version. @returns why that was not possible */
+  async #bringUp(files: CompleteVersion, how: Reconcile): Promise<ServingError | undefined> {
+    const identity = identityOf(files, how.override);
+    const slot = this.#slots.get(files.version);
+    if (slot?.active.identity === identity) return how.retry ? this.#retry(slot) : undefined;
+    if (slot?.rejected?.identity === identity && !how.retry) return undefined;
+    const next = new ModelVersion(files, this.#host, how.override);
+    // A new version is known from now on, so that lists show it loading.
+    if (slot === undefined)
+      this.#slots.set(files.version, { active: next, served: true, rejected: undefined });
+    const failure = await outcome(async () => {
+      const { config } = await next.describe();
+      if (config.preload ?? how.eager) await next.load();
+    });
+    if (slot === undefined) return failure;
+    if (failure !== undefined && slot.active.state !== 'failed') {
+      slot.rejected = { identity, why: `its files have changed and can't be used: ${failure.message}` };
+      // Room may come by itself, so that is tried again at the next look.
+      if (failure.reason === 'MEMORY_BUDGET_EXCEEDED') slot.rejected.identity = '';
+      return failure;
+    }
+    const old = slot.active;
+    Object.assign(slot, { active: next, rejected: undefined });
+    this.#retire(old, 'its files have changed');
+    return failure;
+  }
+
+  async #retry({ active }: Slot): Promise<ServingError | undefined> {
+    return outcome(async () => {
+      if (active.state === 'failed') await active.unload('');
+      await active.load();
+    });
+  }
+
+  /** What the policy no longer wants goes when something else can answer, and what has left the folder goes in any case. */
+  #dropUnserved(there: ReadonlySet<number>): void {
+    const replaced = [...this.#slots.values()].some(
+      ({ active, served }) => served && active.state !== 'failed',
+    );
+    for (const [version, { served }] of this.#slots) {
+      if (!there.has(version)) this.#remove(version, 'its folder is gone');
+      else if (!served && replaced) this.#remove(version, 'the version policy has moved on');
+    }
+  }
+
+  #remove(version: number, why: string): void {
+    const slot = this.#slots.get(version);
+    if (slot === undefined) return;
+    this.#slots.delete(version);
+    this.#retire(slot.active, why);
+  }
+
+  #retire(version: ModelVersion, why: string): void {
+    this.#retiring.add(version);
+    void version.unload(why).finally(() => this.#retiring.delete(version));
+  }
+}
+
+async function outcome(work: () => Promise<void>): Promise<ServingError | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (thrown) {
+    return ServingError.from(thrown);
+  }
+}
