@@ -2,24 +2,7 @@ import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
 import { ServingError } from '../errors.ts';
 import type { DataType, RawTensor } from '../types.ts';
-
-/** One entry of `model_warmup`. */
-export interface WarmupSample {
-  name: string;
-  batchSize: number;
-  /** Times that it is run; 0 is once. */
-  count: number;
-  inputs: readonly WarmupInput[];
-}
-
-export interface WarmupInput {
-  name: string;
-  dataType: DataType;
-  /** Without the batch dimension. */
-  dims: readonly number[];
-  /** `zero`, `random`, or a file in the model's folder warmup/. */
-  source: string;
-}
+import type { WarmupInput, WarmupSample } from './repository/warmup-samples.ts';
 
 export interface SampleOptions {
   modelFolder: string;

@@ -1,6 +1,7 @@
 import { ServingError } from '../errors.ts';
 import type { RawTensor } from '../types.ts';
-import { sampleTensors, type WarmupSample } from './sample-tensors.ts';
+import type { WarmupSample } from './repository/warmup-samples.ts';
+import { sampleTensors } from './sample-tensors.ts';
 
 /** A shape that a text model is run on. */
 export interface Bucket {
@@ -27,7 +28,7 @@ export interface WarmUpOptions {
   hasBatchDimension: boolean;
   /** Smallest first, as `bucketsOf` gives them; used only with `runRow`. */
   buckets: readonly Bucket[];
-  /** Milliseconds after which no further bucket is begun. */
+  /** Milliseconds of warming up after which no further bucket is begun. */
   capMs: number;
   nowMs: () => number;
   /** Stops the rest, when the version is unloaded. */
@@ -45,20 +46,22 @@ export interface WarmUpOutcome {
   failure: string;
 }
 
+/** A model that may be called ready, and what is left of its warm-up. */
+export interface WarmedUp {
+  /** Runs the other buckets; never rejects. A second call is the first one. */
+  goOn: () => Promise<WarmUpOutcome>;
+}
+
 /**
  * Runs a model before users do, because the first pass of a shape is slow and shows whether the model works at all.
  * Resolves when the model may be called ready: after all samples of its config or, without any, after the smallest
- * bucket. The other buckets go on in the background.
+ * bucket. The other buckets wait for `goOn`, so that nothing runs behind whoever checks the model first.
  *
- * @returns `rest`, the background's end; it never rejects
  * @throws ServingError MODEL_LOAD_FAILED when a sample or the smallest bucket fails
  */
-export async function warmUp(
-  run: WarmUpRun,
-  options: WarmUpOptions,
-): Promise<{ rest: Promise<WarmUpOutcome> }> {
-  const startMs = options.nowMs();
-  const { owner, samples } = options;
+export async function warmUp(run: WarmUpRun, options: WarmUpOptions): Promise<WarmedUp> {
+  const { owner, samples, nowMs } = options;
+  const startMs = nowMs();
   for (const sample of samples) {
     await failLoad(`${owner}: model_warmup sample ${JSON.stringify(sample.name)} failed`, async () => {
       const tensors = sampleTensors(sample, options);
@@ -68,16 +71,26 @@ export async function warmUp(
   const { runRow } = run;
   const [first, ...later] = runRow === undefined || samples.length > 0 ? [] : options.buckets;
   if (runRow === undefined || first === undefined) {
-    return { rest: Promise.resolve({ buckets: 0, of: 0, stoppedBy: 'done', failure: '' }) };
+    const nothing: WarmUpOutcome = { buckets: 0, of: 0, stoppedBy: 'done', failure: '' };
+    return { goOn: () => Promise.resolve(nothing) };
   }
   await failLoad(`${owner} failed its first pass`, () => runRow(first.length, first.rows));
-  return { rest: runLater(runRow, later, { ...options, startMs }) };
+  const spentMs = nowMs() - startMs;
+  let rest: Promise<WarmUpOutcome> | undefined;
+  return {
+    goOn() {
+      rest ??= runLater(runRow, later, { ...options, untilMs: nowMs() + options.capMs - spentMs });
+      return rest;
+    },
+  };
 }
+
+type LaterOptions = WarmUpOptions & { untilMs: number };
 
 async function runLater(
   runRow: NonNullable<WarmUpRun['runRow']>,
   later: readonly Bucket[],
-  options: WarmUpOptions & { startMs: number },
+  options: LaterOptions,
 ): Promise<WarmUpOutcome> {
   const outcome = { buckets: 1, of: later.length + 1, failure: '' };
   for (const { length, rows } of later) {
@@ -96,10 +109,10 @@ async function runLater(
   return { ...outcome, stoppedBy: 'done' };
 }
 
-function whyStop(options: WarmUpOptions & { startMs: number }): WarmUpOutcome['stoppedBy'] | undefined {
+function whyStop(options: LaterOptions): WarmUpOutcome['stoppedBy'] | undefined {
   if (options.signal?.aborted) return 'abort';
   if (options.shouldYield?.()) return 'traffic';
-  return options.nowMs() - options.startMs >= options.capMs ? 'cap' : undefined;
+  return options.nowMs() >= options.untilMs ? 'cap' : undefined;
 }
 
 const SHORTEST = 8;

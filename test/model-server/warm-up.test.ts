@@ -2,11 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import {
-  sampleTensors,
-  type WarmupInput,
-  type WarmupSample,
-} from '../../model-server/models/sample-tensors.ts';
+import type { WarmupInput, WarmupSample } from '../../model-server/models/repository/warmup-samples.ts';
+import { sampleTensors } from '../../model-server/models/sample-tensors.ts';
 import { bucketsOf, type WarmUpOptions, warmUp } from '../../model-server/models/warm-up.ts';
 import type { DataType, RawTensor } from '../../model-server/types.ts';
 
@@ -152,23 +149,16 @@ describe('a warm-up', () => {
       nowMs: () => clock.nowMs,
       ...change,
     };
-    return { passes, runRow, runTensors, options };
+    return { clock, passes, runRow, runTensors, options };
   };
 
-  it('is ready after the smallest shape, and does the rest behind it', async () => {
+  it('is ready after the smallest shape, and does the rest once, when told to', async () => {
     const { passes, runRow, runTensors, options } = setUp();
-    const gate = Promise.withResolvers<void>();
-    const run = {
-      runTensors,
-      runRow: async (length: number, rows: number) => {
-        if (length > 8) await gate.promise;
-        await runRow(length, rows);
-      },
-    };
-    const { rest } = await warmUp(run, options);
+    const { goOn } = await warmUp({ runRow, runTensors }, options);
     expect(passes).toEqual(['1x8']);
-    gate.resolve();
-    expect(await rest).toEqual({ buckets: 3, of: 3, stoppedBy: 'done', failure: '' });
+    expect(await Promise.all([goOn(), goOn()])).toEqual(
+      Array(2).fill({ buckets: 3, of: 3, stoppedBy: 'done', failure: '' }),
+    );
     expect(passes).toEqual(['1x8', '1x16', '1x32']);
   });
 
@@ -179,9 +169,16 @@ describe('a warm-up', () => {
     ['an unload', { signal: AbortSignal.abort() }, 'abort', 1],
   ])('is stopped by %s', async (_what, change, stoppedBy, count) => {
     const { runRow, runTensors, options } = setUp(change);
-    const { rest } = await warmUp({ runRow, runTensors }, options);
-    expect(await rest).toEqual({ buckets: count, of: 3, stoppedBy, failure: '' });
+    const { goOn } = await warmUp({ runRow, runTensors }, options);
+    expect(await goOn()).toEqual({ buckets: count, of: 3, stoppedBy, failure: '' });
     expect(runRow).toHaveBeenCalledTimes(count);
+  });
+
+  it('what is done before it goes on does not count against the cap', async () => {
+    const { runRow, runTensors, options, clock } = setUp({ capMs: 20 });
+    const { goOn } = await warmUp({ runRow, runTensors }, options);
+    clock.nowMs += 1_000;
+    expect(await goOn()).toMatchObject({ buckets: 2, stoppedBy: 'cap' });
   });
 
   it('a first pass that fails is a failed load; a later one is told', async () => {
@@ -193,8 +190,8 @@ describe('a warm-up', () => {
       reason: 'MODEL_LOAD_FAILED',
       message: 'model m version 1 failed its first pass: bad shape',
     });
-    const { rest } = await warmUp({ runRow: failAt(16), runTensors }, options);
-    expect(await rest).toEqual({
+    const { goOn } = await warmUp({ runRow: failAt(16), runTensors }, options);
+    expect(await goOn()).toEqual({
       buckets: 1,
       of: 3,
       stoppedBy: 'failure',
@@ -210,16 +207,16 @@ describe('a warm-up', () => {
       unload.abort();
       throw new Error('its thread ended');
     };
-    const { rest } = await warmUp({ runRow, runTensors }, { ...options, signal: unload.signal });
-    expect(await rest).toMatchObject({ stoppedBy: 'abort', failure: '' });
+    const { goOn } = await warmUp({ runRow, runTensors }, { ...options, signal: unload.signal });
+    expect(await goOn()).toMatchObject({ stoppedBy: 'abort', failure: '' });
   });
 
   it('samples run first, as often as they say, and instead of the shapes', async () => {
     const samples = [sample({ name: 'a' }, { count: 2 }), sample({ name: 'b' }, { batchSize: 4 })];
     const { passes, runRow, runTensors, options } = setUp({ samples });
-    const { rest } = await warmUp({ runRow, runTensors }, options);
+    const { goOn } = await warmUp({ runRow, runTensors }, options);
     expect(passes).toEqual(['a[1,2]', 'a[1,2]', 'b[4,2]']);
-    expect(await rest).toMatchObject({ of: 0, stoppedBy: 'done' });
+    expect(await goOn()).toMatchObject({ of: 0, stoppedBy: 'done' });
   });
 
   it('every run of a sample has data of its own, which a worker may take away', async () => {
@@ -248,8 +245,8 @@ describe('a warm-up', () => {
 
   it('a model of raw tensors without samples has nothing to do', async () => {
     const { runTensors, options } = setUp();
-    const { rest } = await warmUp({ runTensors }, options);
-    expect(await rest).toMatchObject({ buckets: 0, of: 0, stoppedBy: 'done' });
+    const { goOn } = await warmUp({ runTensors }, options);
+    expect(await goOn()).toMatchObject({ buckets: 0, of: 0, stoppedBy: 'done' });
     expect(runTensors).not.toHaveBeenCalled();
   });
 });
