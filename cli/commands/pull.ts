@@ -103,8 +103,10 @@ async function pullOrList(reference: Reference, running: Running): Promise<strin
     const result = await pull(source, request, placing);
     return json ? JSON.stringify({ event: 'done', ...result }) : summary(result);
   } catch (error) {
-    if (json) console.log(JSON.stringify({ event: 'failed', message: (error as Error).message }));
-    throw error;
+    // An aborted call fails in its own words; why it was aborted is what counts.
+    const failure = placing.signal.aborted ? placing.signal.reason : error;
+    if (json) console.log(JSON.stringify({ event: 'failed', message: (failure as Error).message }));
+    throw failure;
   } finally {
     progress.stop();
   }

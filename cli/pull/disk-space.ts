@@ -26,21 +26,25 @@ export async function requireSpace(
 }
 
 const fullDisk = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
+const notWritable = new Set(['EACCES', 'EROFS', 'EPERM', 'ENOTDIR']);
 
 /** A failed write as the person at the terminal should read it; anything else as it is. */
 export async function diskFailure(
   error: unknown,
-  at: { file: string; target: string; missing: number; surroundings: Surroundings },
+  at: { what: string; target: string; missingBytes?: number; surroundings: Surroundings },
 ): Promise<unknown> {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const { file, target, missing, surroundings } = at;
-  if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM')
+  const { what, target, missingBytes, surroundings } = at;
+  const { code, message } = error instanceof Error ? (error as NodeJS.ErrnoException) : { message: '' };
+  if (code === undefined) return error;
+  if (notWritable.has(code))
     return new CommandFailure(`${target} can't be written: ${message}`, { cause: error });
-  if (code === undefined || !fullDisk.has(code)) return error;
+  if (!fullDisk.has(code)) return error;
   const free = await surroundings.freeBytes(target).catch(() => undefined);
+  const needs =
+    missingBytes === undefined ? 'has no room' : `needs ${missingBytes} more bytes (${amount(missingBytes)})`;
+  const left = free === undefined ? 'how many are free is unknown' : `${free} (${amount(free)}) are free`;
   return new CommandFailure(
-    `the disk is full: ${file} needs ${missing} more bytes (${amount(missing)}), ${free === undefined ? 'how many are free is unknown' : `${free} (${amount(free)}) are free`}. ` +
-      'What has arrived stays in place and no version was made: free some space and run the same command again to go on.',
+    `the disk is full: ${what} ${needs}, ${left}. No version was made: free some space and run the same command again.`,
     { cause: error },
   );
 }

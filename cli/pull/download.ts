@@ -14,6 +14,8 @@ interface DownloadOptions extends PlaceOptions {
 /** What has arrived so far, and its hashes. */
 interface Progress {
   bytes: number;
+  /** The most that `bytes` ever was: a server without ranges starts again and again. */
+  furthestBytes: number;
   sha256: Hash;
   gitSha1: Hash;
 }
@@ -35,7 +37,7 @@ export async function downloadFile(
   // Only a plain file that is shorter can be the beginning of this one.
   if (already !== undefined && (!already.isFile() || already.size > file.bytes))
     await rm(target, { recursive: true });
-  const progress = await readSoFar(file, target);
+  const progress = await readSoFar(file, target, options.signal);
   onEvent({ event: 'file_started', file: file.path, bytes: file.bytes, resumedFrom: progress.bytes });
   if (progress.bytes < file.bytes || file.bytes === 0) {
     await retrying((progressed) => transfer(file, target, { ...options, progress, progressed }), access, {
@@ -57,10 +59,16 @@ export async function downloadFile(
 function emptyProgress(file: SourceFile): Progress {
   return {
     bytes: 0,
+    furthestBytes: 0,
     sha256: createHash('sha256'),
     // Git hashes a file with its length before it.
     gitSha1: createHash('sha1').update(`blob ${file.bytes}\0`),
   };
+}
+
+function startAgain(file: SourceFile, progress: Progress): void {
+  const { furthestBytes } = progress;
+  Object.assign(progress, emptyProgress(file), { furthestBytes });
 }
 
 function take(progress: Progress, part: Uint8Array): void {
@@ -69,14 +77,15 @@ function take(progress: Progress, part: Uint8Array): void {
   progress.bytes += part.length;
 }
 
-async function readSoFar(file: SourceFile, target: string): Promise<Progress> {
+async function readSoFar(file: SourceFile, target: string, signal: AbortSignal): Promise<Progress> {
   const progress = emptyProgress(file);
   try {
-    const stream = createReadStream(target, { highWaterMark: 1024 * 1024 });
+    const stream = createReadStream(target, { highWaterMark: 1024 * 1024, signal });
     for await (const part of stream) take(progress, part as Buffer);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
+  progress.furthestBytes = progress.bytes;
   return progress;
 }
 
@@ -121,22 +130,18 @@ async function write(
   if (response.status === 416 || (response.status === 206 && !continues)) {
     await response.body?.cancel();
     await rm(target, { force: true });
-    Object.assign(progress, emptyProgress(file));
+    startAgain(file, progress);
     throw new Passing(`${file.path} can't be continued at that place`);
   }
-  if (!continues) Object.assign(progress, emptyProgress(file));
+  if (!continues) startAgain(file, progress);
   const flags = constants.O_WRONLY | constants.O_CREAT | (continues ? constants.O_APPEND : constants.O_TRUNC);
   const handle = await surroundings.open(target, flags);
   try {
     await receive(file, handle, options);
     await handle.sync();
   } catch (error) {
-    throw await diskFailure(error, {
-      file: file.path,
-      target,
-      missing: file.bytes - progress.bytes,
-      surroundings,
-    });
+    const missingBytes = file.bytes - progress.bytes;
+    throw await diskFailure(error, { what: file.path, target, missingBytes, surroundings });
   } finally {
     await handle.close();
   }
@@ -171,7 +176,10 @@ async function receive(
     }
     await handle.appendFile(part);
     take(progress, part);
-    progressed();
+    if (progress.bytes > progress.furthestBytes) {
+      progress.furthestBytes = progress.bytes;
+      progressed();
+    }
     arrived();
     onEvent({ event: 'file_progress', file: file.path, bytes: file.bytes, doneBytes: progress.bytes });
   }

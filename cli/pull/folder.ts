@@ -60,7 +60,7 @@ async function copy(
     await handle.sync();
     await handle.close();
   } catch (error) {
-    throw await diskFailure(error, { file: path, target, missing: bytes, surroundings });
+    throw await diskFailure(error, { what: path, target, missingBytes: bytes, surroundings });
   }
   const hash = createHash('sha256');
   let doneBytes = 0;

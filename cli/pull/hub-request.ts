@@ -126,10 +126,12 @@ function unreachable({ endpoint }: HubAccess, error: Passing): CommandFailure {
 function failureOf(access: HubAccess, url: string | URL, response: Response): Error {
   const { status, headers } = response;
   const { endpoint, id, revision, token } = access;
-  if (status >= 500 || status === 429 || status === 408) {
+  // Of a host that the hub sent us to, any refusal may pass: its addresses are signed for a while.
+  const origin = new URL(response.url || url).origin;
+  if (status >= 500 || status === 429 || status === 408 || origin !== new URL(endpoint).origin) {
     const seconds = Number(headers.get('retry-after') ?? Number.NaN);
     const pauseMs = Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined;
-    return new Passing(`${new URL(url).origin} answers ${status} for ${new URL(url).pathname}`, { pauseMs });
+    return new Passing(`${origin} answers ${status} for ${new URL(url).pathname}`, { pauseMs });
   }
   const code = headers.get('x-error-code');
   const page = `${endpoint}/${id}`;

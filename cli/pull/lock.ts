@@ -2,6 +2,9 @@ import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { CommandFailure } from '../exit-codes.ts';
 
+/** Locks of this process: an equal process id in another one is that of an earlier life of the same container. */
+const held = new Set<string>();
+
 /**
  * Holds a lock file until it is disposed of. One whose process has died is taken over; whether a process on another
  * machine lives can't be known, so that its lock stays.
@@ -14,12 +17,18 @@ export async function lock(
   const own = `${pid} ${hostname()}\n`;
   if (!(await create(path, own))) {
     const holder = await readFile(path, 'utf8').catch(() => '');
-    if (!isDead(holder) || !(await removeStale(path, holder)) || !(await create(path, own))) {
+    if (!isDead(path, holder) || !(await removeStale(path, holder)) || !(await create(path, own))) {
       const message = `another pull of ${what} is running (process ${holder.trim() || 'unknown'}). Wait for it; if there is none, delete ${path}`;
       throw new CommandFailure(message);
     }
   }
-  return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+  held.add(path);
+  return {
+    [Symbol.asyncDispose]: async () => {
+      held.delete(path);
+      await rm(path, { force: true });
+    },
+  };
 }
 
 async function create(path: string, text: string): Promise<boolean> {
@@ -34,9 +43,10 @@ async function create(path: string, text: string): Promise<boolean> {
   }
 }
 
-function isDead(holder: string): boolean {
+function isDead(path: string, holder: string): boolean {
   const [pid, host] = holder.trim().split(' ');
   if (host !== hostname() || !/^\d+$/.test(pid ?? '')) return false;
+  if (Number(pid) === process.pid) return !held.has(path);
   try {
     process.kill(Number(pid), 0);
     return false;

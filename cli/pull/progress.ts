@@ -56,6 +56,7 @@ function bar(stream: NodeJS.WriteStream): Progress {
   );
   let totalBytes = 0;
   let settledBytes = 0;
+  const notes: string[] = [];
   const show = (bytes: number, doing: string) =>
     single.update(bytes, { done: amount(bytes), all: amount(totalBytes), doing });
   return {
@@ -72,9 +73,14 @@ function bar(stream: NodeJS.WriteStream): Progress {
         show(settledBytes, event.file);
       } else if (event.event === 'retry')
         show(settledBytes, `${event.file}: again in ${event.inMs} ms, ${event.why}`);
+      else if (event.event === 'note') notes.push(`${textOf(event)}\n`);
       else stream.write(`${textOf(event)}\n`);
     },
-    stop: () => single.stop(),
+    // Beside a running bar they would be overwritten.
+    stop: () => {
+      if (totalBytes > 0) single.stop();
+      for (const note of notes.splice(0)) stream.write(note);
+    },
   };
 }
 

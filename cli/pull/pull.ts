@@ -2,9 +2,9 @@ import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CommandFailure } from '../exit-codes.ts';
 import { type Choice, chooseOnnx, type Machine, type Wish } from './choose.ts';
-import { amount, requireSpace } from './disk-space.ts';
+import { amount, diskFailure, requireSpace } from './disk-space.ts';
 import { externalDataOf } from './external-data.ts';
-import { contentOf, type Hashed, pulledVersions, writeManifests } from './manifest.ts';
+import { contentOf, type Hashed, type Provenance, pulledVersions, writeManifests } from './manifest.ts';
 import { companionsOf, externalFilesOf, MODEL_FILE, type PlannedFile } from './plan.ts';
 import type { PlaceOptions, Snapshot, Source } from './source.ts';
 import { openStaging, type Staging } from './staging.ts';
@@ -62,34 +62,50 @@ export async function pull(source: Source, request: PullRequest, options: PlaceO
   );
   if (same !== undefined) return result(same[0], true);
 
-  const key = [snapshot.source, snapshot.commit ?? '', file];
+  try {
+    const [version, unchanged] = await bring({ source, choice, request, options, modelFolder, pulled });
+    return result(version, unchanged);
+  } catch (error) {
+    const { surroundings } = options;
+    throw await diskFailure(error, { what: modelFolder, target: modelFolder, surroundings });
+  }
+}
+
+interface Filling {
+  source: Source;
+  choice: Choice;
+  request: PullRequest;
+  options: PlaceOptions;
+}
+
+type Bringing = Filling & { modelFolder: string; pulled: readonly [number, Provenance][] };
+
+/** The version, and whether one of the same content was there already. */
+async function bring({ modelFolder, pulled, ...filling }: Bringing): Promise<[number, boolean]> {
+  const { source, choice, request, options } = filling;
+  const { snapshot } = source;
+  const { path: file, precision } = choice.chosen;
+  const { surroundings, signal } = options;
   await using staging = await openStaging(modelFolder, {
-    key,
+    key: [snapshot.source, snapshot.commit ?? '', file],
     what: `${file} of ${snapshot.source}`,
-    pid: options.surroundings.pid,
+    pid: surroundings.pid,
   });
   try {
-    const files = await fill(staging, { source, choice, request, options });
+    const files = await fill(staging, filling);
     const content = contentOf(files);
     const equal = pulled.find(([, from]) => from.content === content);
     if (equal !== undefined) {
       await staging.discard();
-      return result(equal[0], true);
+      return [equal[0], true];
     }
-    const { surroundings } = options;
-    const provenance = {
-      source: snapshot.source,
-      revision: snapshot.revision,
-      commit: snapshot.commit,
-      file,
-      precision,
-      content,
-      pulled_at: surroundings.now().toISOString(),
-      nereid: request.programVersion,
-    };
+    const { source: from, revision, commit } = snapshot;
+    const pulled_at = surroundings.now().toISOString();
+    const nereid = request.programVersion;
+    const provenance = { source: from, revision, commit, file, precision, content, pulled_at, nereid };
     await writeManifests(staging.folder, { files, provenance, surroundings });
-    options.signal.throwIfAborted();
-    return result(await staging.publish(), false);
+    signal.throwIfAborted();
+    return [await staging.publish(), false];
   } catch (error) {
     if (!source.resumable) await staging.discard();
     throw error;
@@ -105,13 +121,6 @@ export function choose(snapshot: Snapshot, { wish, machine }: Pick<PullRequest, 
     if (!(error instanceof CommandFailure)) throw error;
     throw new CommandFailure(`${snapshot.source}: ${error.message}`, { exitCode: error.exitCode });
   }
-}
-
-interface Filling {
-  source: Source;
-  choice: Choice;
-  request: PullRequest;
-  options: PlaceOptions;
 }
 
 /** The weights first: only they say which other files they need. */

@@ -80,6 +80,7 @@ async function publish(folder: string, modelFolder: string): Promise<number> {
       throw error;
     }
     await syncFolder(modelFolder);
+    await syncFolder(dirname(modelFolder));
     return version;
   }
 }
