@@ -51,4 +51,28 @@ describe('measured loads', () => {
     expect((await gate.measured(grow, 0)).grownBytes).toBe(12);
     expect((await gate.measured(grow, 0)).grownBytes).toBe(60);
   });
+
+  it('a load that fails late may have brought the runtime already', async () => {
+    const { memory, gate } = setUp(48);
+    const failLate = async () => {
+      memory.bytes += 50;
+      throw new Error('no such output');
+    };
+    const grow = async () => {
+      memory.bytes += 20;
+    };
+    await expect(gate.measured(failLate, 0)).rejects.toThrow('no such output');
+    expect((await gate.measured(grow, 0)).grownBytes).toBe(20);
+  });
+
+  it('takes the word of processes of its own, and keeps the runtime for the first thread', async () => {
+    const { memory, gate } = setUp(48);
+    const load = async () => {
+      memory.bytes += 60;
+      return { processBytes: 500 };
+    };
+    const own = await gate.measured(load, 0, ({ processBytes }) => processBytes);
+    expect(own.grownBytes).toBe(500);
+    expect((await gate.measured(load, 0, () => undefined)).grownBytes).toBe(12);
+  });
 });

@@ -14,7 +14,7 @@ export interface Resident {
   readonly keepAliveMs: number;
   /**
    * Unloads it. It takes no request any more from the moment of this call; resolves when its memory is back. Never
-   * rejects, always ends, and must not wait for a reservation on the same budget.
+   * rejects, always ends, and must not wait for a reservation. Idempotent: who is on two devices may be evicted from both.
    */
   evict(why: string): Promise<void>;
 }
