@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseTextProto } from '../../model-server/models/text-proto.ts';
+import { parseTextProto } from '../../model-server/models/repository/text-proto.ts';
 
 describe('parseTextProto', () => {
   it('reads the forms that config.pbtxt files use', () => {

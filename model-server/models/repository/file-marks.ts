@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isMissing } from './missing.ts';
+
+/** One file as it is now. */
+export interface FileMark {
+  /** Relative to its folder, with / between the parts. */
+  name: string;
+  path: string;
+  /** -1 for a link that leads nowhere. */
+  size: number;
+  /** Milliseconds since the epoch; 0 for a link that leads nowhere. */
+  changedMs: number;
+  /** Changes when the file, or what its link leads to, does. */
+  mark: string;
+}
+
+/** Folders in folders, and files in all of them: far above any model's. */
+const MOST_LEVELS = 3;
+const MOST_FILES = 1000;
+/** Files of the model folder that decide what its versions do. */
+const SHARED_FILES = [
+  'config.pbtxt',
+  'config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'modules.json',
+  'sentence_bert_config.json',
+  'config_sentence_transformers.json',
+  'preprocessor_config.json',
+  'golden.json',
+];
+
+/** Whether a name belongs to a file or folder that is still on its way, or hidden. */
+export function isUnfinished(name: string): boolean {
+  return name.startsWith('.') || name.endsWith('.partial') || name.endsWith('.tmp');
+}
+
+/** All files of a folder, those of its folders too, by name; links are followed. */
+export async function markFolder(folder: string): Promise<FileMark[]> {
+  const marks: FileMark[] = [];
+  await collect(folder, '', marks);
+  return marks.sort(byName);
+}
+
+/** The files of a model folder that its versions share. */
+export async function markShared(folder: string): Promise<FileMark[]> {
+  const modules = (await readdir(folder)).filter((name) => /^\d+_/.test(name));
+  const names = [...SHARED_FILES, ...modules.map((name) => `${name}/config.json`)];
+  const marks = await Promise.all(names.map((name) => markFile(folder, name)));
+  return marks.filter((mark): mark is FileMark => mark !== undefined && mark.size >= 0).sort(byName);
+}
+
+/** One text for the state of files: equal texts, equal files. */
+export function signatureOf(marks: readonly FileMark[]): string {
+  const hash = createHash('sha256');
+  for (const { name, mark } of marks) hash.update(`${name}\0${mark}\0`);
+  return hash.digest('hex').slice(0, 32);
+}
+
+const byName = (a: FileMark, b: FileMark) => (a.name < b.name ? -1 : 1);
+
+async function collect(folder: string, below: string, marks: FileMark[]): Promise<void> {
+  for (const name of (await readdir(folder)).sort()) {
+    if (isUnfinished(name) || marks.length >= MOST_FILES) continue;
+    const mark = await markFile(folder, name, below);
+    if (mark !== undefined) marks.push(mark);
+    else if (below.split('/').length <= MOST_LEVELS)
+      await collectIfFolder(join(folder, name), `${below}${name}/`, marks);
+  }
+}
+
+async function collectIfFolder(folder: string, below: string, marks: FileMark[]): Promise<void> {
+  try {
+    await collect(folder, below, marks);
+  } catch (error) {
+    // Neither file nor folder, or gone since it was listed.
+    if (!isMissing(error)) throw error;
+  }
+}
+
+/** Undefined for what is no file. */
+async function markFile(folder: string, name: string, below = ''): Promise<FileMark | undefined> {
+  const path = join(folder, name);
+  try {
+    const stats = await stat(path, { bigint: true });
+    if (!stats.isFile()) return undefined;
+    const { size, mtimeNs, mtimeMs, dev, ino } = stats;
+    const mark = [size, mtimeNs, dev, ino].join(':');
+    return { name: `${below}${name}`, path, size: Number(size), changedMs: Number(mtimeMs), mark };
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    return { name: `${below}${name}`, path, size: -1, changedMs: 0, mark: 'leads nowhere' };
+  }
+}

@@ -1,0 +1,240 @@
+import { basename } from 'node:path';
+import { ServingError } from '../../errors.ts';
+import type { Pooling, TensorSpec } from '../../types.ts';
+import type { SourcedValue } from '../reports.ts';
+import { type Reshape, type ServedTensors, serveTensors } from './declared-tensors.ts';
+import { type HubFacts, type ImageInput, type Prompts, readHubFacts } from './hub-files.ts';
+import { type OnnxFile, readOnnxFile } from './onnx-file.ts';
+import { Origins } from './origins.ts';
+import { type Parameters, readParameters } from './parameters.ts';
+import { deriveTask } from './text-task.ts';
+import { policyOf, readTritonConfig } from './triton-config.ts';
+import type { TritonMessage } from './triton-schema.ts';
+import type { VersionFiles } from './version-files.ts';
+import { policyText, type VersionPolicy } from './version-policy.ts';
+import { readWarmup, type WarmupSample } from './warmup-samples.ts';
+
+/** Instances of one kind. */
+export interface InstanceGroup {
+  /** Of each GPU, or in all on CPUs; undefined: the server's default. */
+  count: number | undefined;
+  kind: 'auto' | 'cpu' | 'gpu';
+  /** Empty: all that there are. */
+  gpus: number[];
+}
+
+/** What a model version does and how it is run. */
+export interface ModelConfig {
+  /** tensors: no texts, only raw tensors. */
+  task: 'embed' | 'rerank' | 'tensors';
+  /** The output that texts are served from; undefined for raw tensors. */
+  outputName: string | undefined;
+  maxTokens: number;
+  pooling: Pooling;
+  normalize: boolean;
+  /** Recorded for callers that name a prompt; none is put before texts by itself. */
+  prompts: Prompts | undefined;
+  /** What an image model wants its pictures to be. */
+  image: ImageInput | undefined;
+
+  /** As callers see them, batch dimension included. */
+  inputs: TensorSpec[];
+  outputs: TensorSpec[];
+  /** Inputs and outputs whose shape differs between callers and model, by name. */
+  reshapes: ReadonlyMap<string, Reshape>;
+  /** Whether requests can be joined along the first dimension. */
+  batched: boolean;
+  /** Undefined: the server's default; 1 for models that are not batched. */
+  maxBatchItems: number | undefined;
+  /** Sizes at which a batch is sent without waiting longer. */
+  preferredBatchSizes: number[];
+  queueDelayUs: number;
+  maxQueueItems: number | undefined;
+  /** How long a request may wait; undefined: as long as its deadline allows. */
+  queueTimeoutMs: number | undefined;
+  /** Whether a request may ask for less than that. */
+  allowTimeoutOverride: boolean;
+
+  /** At least one. */
+  instanceGroups: InstanceGroup[];
+  isolation: 'thread' | 'process';
+  /** Undefined: the server's default; -1: for ever. */
+  keepAliveMs: number | undefined;
+  preload: boolean | undefined;
+  intraOpThreads: number | undefined;
+  interOpThreads: number | undefined;
+  executionMode: 'sequential' | 'parallel';
+  memArena: boolean;
+  graphLevel: 'basic' | 'extended' | 'all';
+  warmup: WarmupSample[];
+  versionPolicy: VersionPolicy;
+}
+
+/** A configuration with the origin of each value. */
+export interface EffectiveConfig {
+  config: ModelConfig;
+  origins: SourcedValue[];
+  /** What holds, but is worth knowing. */
+  warnings: string[];
+  onnx: OnnxFile;
+}
+
+/**
+ * Reads the configuration of a version from its model file, config.pbtxt and the hub files beside it; none but the model
+ * file has to be there. `override` is a Triton configuration in JSON that stands in for the file.
+ * @throws ServingError MODEL_CONFIG_INVALID with all that is wrong; MODEL_LOAD_FAILED when the model file is torn
+ */
+export async function readModelConfig(files: VersionFiles, override?: string): Promise<EffectiveConfig> {
+  const { message, source } = await readTritonConfig(files, override);
+  const onnx = await readOnnxFile(files.modelFile);
+  if (!onnx.complete) throw new ServingError('MODEL_LOAD_FAILED', `${files.modelFile} is ${onnx.why}`);
+  const hub = await readHubFacts(files);
+  const parameters = readParameters(message);
+  const tensors = serveTensors(message, source, onnx);
+  const problems = [...parameters.problems, ...tensors.problems];
+  const warmup = readWarmup(message, {
+    inputs: tensors.inputs,
+    batched: tensors.batched,
+    problems,
+  });
+  if (problems.length > 0) {
+    const owner = `model ${files.name} version ${files.version}`;
+    throw new ServingError('MODEL_CONFIG_INVALID', `${owner}: ${problems.join('; ')}`);
+  }
+  const origins = new Origins(source);
+  const modelFile = basename(files.modelFile);
+  const text = textPart({ hub, tensors, modelFile }, parameters.values, origins);
+  const config: ModelConfig = {
+    ...text.part,
+    ...tensorPart(message, tensors, { origins, modelFile }),
+    ...queuePart(message, origins),
+    ...runPart(message, parameters.values, origins),
+    warmup,
+    versionPolicy: policyOf(message),
+  };
+  if (warmup.length > 0) origins.fromFile('model_warmup', warmup.map((sample) => sample.name).join(', '), '');
+  origins.fromFile('version_policy', message.version_policy && policyText(config.versionPolicy), 'latest 1');
+  const labels = message.output.filter((output) => output.label_filename).map((output) => output.name);
+  const unread = labels.map(
+    (name) => `output ${name}: its label_filename is not used, for outputs travel as numbers`,
+  );
+  return {
+    config,
+    origins: origins.all,
+    warnings: [...text.warnings, ...parameters.warnings, ...unread],
+    onnx,
+  };
+}
+
+interface TextFacts {
+  hub: HubFacts;
+  tensors: ServedTensors;
+  modelFile: string;
+}
+
+function textPart({ hub, tensors, modelFile }: TextFacts, values: Parameters, origins: Origins) {
+  const { task, outputName, warnings } = deriveTask(tensors, hub, modelFile);
+  const part = {
+    task: origins.sourced('task', task),
+    outputName: outputName && origins.sourced('output_name', outputName),
+    maxTokens: values.maxTokens ?? hub.maxTokens.value,
+    pooling: values.pooling ?? hub.pooling.value,
+    normalize: values.normalize ?? hub.normalize.value,
+    prompts: hub.prompts?.value,
+    image: hub.image?.value,
+  };
+  if (part.task !== 'tensors') {
+    origins.parameterOr('max_tokens', values.maxTokens, hub.maxTokens);
+    if (part.task === 'embed') {
+      origins.parameterOr('pooling', values.pooling, hub.pooling);
+      origins.parameterOr('normalize', values.normalize, hub.normalize);
+    }
+  }
+  if (hub.prompts !== undefined) origins.sourced('prompts', hub.prompts);
+  if (hub.image !== undefined) origins.sourced('image', hub.image);
+  return { part, warnings };
+}
+
+function tensorPart(
+  message: TritonMessage,
+  { inputs, outputs, reshapes, batched }: ServedTensors,
+  { origins, modelFile }: { origins: Origins; modelFile: string },
+) {
+  const specs = (tensors: TensorSpec[]) =>
+    tensors.map(({ name, dataType, shape }) => `${name} ${dataType} [${shape}]`).join(', ');
+  for (const [field, tensors] of [
+    ['input', inputs],
+    ['output', outputs],
+  ] as const) {
+    if (message[field].length > 0) origins.fromFile(field, specs(tensors), '');
+    else origins.sourced(field, { value: specs(tensors), source: modelFile });
+  }
+  const most = message.max_batch_size;
+  if (most === undefined && !batched) origins.sourced('max_batch_size', { value: '0', source: modelFile });
+  else origins.orServer('max_batch_size', most);
+  return { inputs, outputs, reshapes, batched, maxBatchItems: batched ? most : 1 };
+}
+
+function queuePart({ dynamic_batching: batching }: TritonMessage, origins: Origins) {
+  const policy = batching?.default_queue_policy;
+  const preferred = batching?.preferred_batch_size ?? [];
+  // 0 stands for no limit in Triton; here the server's own limit always holds.
+  const most = policy?.max_queue_size || undefined;
+  const timeoutUs = policy?.default_timeout_microseconds || undefined;
+  if (preferred.length > 0)
+    origins.fromFile('dynamic_batching.preferred_batch_size', preferred.join(', '), '');
+  const inPolicy = (field: string) => `dynamic_batching.default_queue_policy.${field}`;
+  return {
+    preferredBatchSizes: [...new Set(preferred)].sort((a, b) => a - b),
+    queueDelayUs: origins.fromFile(
+      'dynamic_batching.max_queue_delay_microseconds',
+      batching?.max_queue_delay_microseconds,
+      0,
+    ),
+    maxQueueItems: origins.orServer(inPolicy('max_queue_size'), most),
+    queueTimeoutMs:
+      timeoutUs && origins.fromFile(inPolicy('default_timeout_microseconds'), timeoutUs, timeoutUs) / 1000,
+    allowTimeoutOverride: origins.fromFile(
+      inPolicy('allow_timeout_override'),
+      policy?.allow_timeout_override,
+      false,
+    ),
+  };
+}
+
+const GRAPH_LEVELS = { '-1': 'basic', 0: 'all', 1: 'extended' } as const;
+const KINDS = { KIND_AUTO: 'auto', KIND_CPU: 'cpu', KIND_GPU: 'gpu' } as const;
+
+function runPart(message: TritonMessage, values: Parameters, origins: Origins) {
+  const groups = message.instance_group.map(
+    ({ count, kind, gpus }): InstanceGroup => ({
+      count: count || undefined,
+      kind: KINDS[(kind ?? 'KIND_AUTO') as keyof typeof KINDS],
+      gpus: [...new Set(gpus)],
+    }),
+  );
+  const anywhere: InstanceGroup[] = [{ count: undefined, kind: 'auto', gpus: [] }];
+  const level = message.optimization?.graph?.level;
+  const parameter = <Value>(field: string, value: Value | undefined, fallback: Value) =>
+    origins.parameterOr(field, value, { value: fallback, source: 'default' });
+  const orServer = <Value>(field: string, value: Value | undefined) => {
+    if (value === undefined) origins.orServer(field, undefined);
+    else parameter(field, value, value);
+    return value;
+  };
+  return {
+    instanceGroups: origins.fromFile('instance_group', groups.length > 0 ? groups : undefined, anywhere),
+    graphLevel: origins.fromFile<ModelConfig['graphLevel']>(
+      'optimization.graph.level',
+      level === undefined ? undefined : GRAPH_LEVELS[level],
+      'all',
+    ),
+    isolation: parameter('isolation', values.isolation, 'thread'),
+    keepAliveMs: orServer('keep_alive_secs', values.keepAliveMs),
+    preload: orServer('preload', values.preload),
+    intraOpThreads: orServer('intra_op_thread_count', values.intraOpThreads),
+    interOpThreads: orServer('inter_op_thread_count', values.interOpThreads),
+    executionMode: parameter('execution_mode', values.executionMode, 'sequential'),
+    memArena: parameter('enable_mem_arena', values.memArena, true),
+  };
+}

@@ -1,0 +1,177 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ServingError } from '../../errors.ts';
+import { checkVersion } from './check-version.ts';
+import { type FileMark, isUnfinished, markFolder, markShared, signatureOf } from './file-marks.ts';
+import { KnownFacts } from './known-facts.ts';
+import { isMissing } from './missing.ts';
+import { modelFilename, policyOf, readTritonConfig } from './triton-config.ts';
+import type { TritonMessage } from './triton-schema.ts';
+import type { ModelFolder, VersionFiles } from './version-files.ts';
+import { DEFAULT_POLICY } from './version-policy.ts';
+
+/** Versions are folders named by positive integers; all others are no versions. */
+const VERSION = /^[1-9]\d{0,14}$/;
+
+export interface ScanOptions {
+  /** What earlier scans found out; files that have not changed are then not read again. */
+  facts?: KnownFacts;
+  /** A Triton configuration in JSON that stands in for the model's file. */
+  override?: string | undefined;
+}
+
+/**
+ * The models of a repository folder as they are now, by name: folders with a config.pbtxt or a version folder. A folder that
+ * vanishes meanwhile is not there.
+ * @throws ServingError MODEL_CONFIG_INVALID when the repository folder does not exist
+ */
+export async function scanRepository(
+  repository: string,
+  { facts = new KnownFacts() }: Pick<ScanOptions, 'facts'> = {},
+): Promise<ModelFolder[]> {
+  const names = await unlessMissing(() => readdir(repository));
+  if (names === undefined) {
+    throw new ServingError(
+      'MODEL_CONFIG_INVALID',
+      `the model repository ${repository} is not a folder. Give the right one with --model-repository.`,
+    );
+  }
+  const models: ModelFolder[] = [];
+  for (const name of names.sort()) {
+    const model = await scanModel(repository, name, { facts });
+    if (model !== undefined) models.push(model);
+  }
+  return models;
+}
+
+/** One model of a repository folder as it is now; undefined when there is none of that name. */
+export async function scanModel(
+  repository: string,
+  name: string,
+  { facts = new KnownFacts(), override }: ScanOptions = {},
+): Promise<ModelFolder | undefined> {
+  // Names come from requests too.
+  if (isUnfinished(name) || /[/\\\0]/.test(name)) return undefined;
+  const folder = join(repository, name);
+  try {
+    return await unlessMissing(() => scanFolder({ name, folder }, { facts, override }));
+  } catch (error) {
+    const problems = [`${folder} can't be read: ${(error as Error).message}`];
+    return { name, folder, versions: [], versionPolicy: DEFAULT_POLICY, problems, signature: '' };
+  }
+}
+
+interface Place {
+  name: string;
+  folder: string;
+}
+
+async function scanFolder(
+  place: Place,
+  { facts, override }: { facts: KnownFacts; override: string | undefined },
+): Promise<ModelFolder | undefined> {
+  if (!(await stat(place.folder)).isDirectory()) return undefined;
+  const names = await readdir(place.folder);
+  const numbers = names.filter((name) => VERSION.test(name)).map(Number);
+  const problems: string[] = [];
+  const message = await readMessage(place, override, problems);
+  const shared = await markShared(place.folder);
+  const context = {
+    ...place,
+    shared,
+    facts,
+    problems,
+    modelFilename: message ? modelFilename(message) : 'model.onnx',
+  };
+  const versions: VersionFiles[] = [];
+  for (const number of numbers.sort((a, b) => a - b)) {
+    const version = await unlessMissing(() => scanVersion(number, context));
+    if (version !== undefined) versions.push(version);
+  }
+  if (versions.length === 0) {
+    if (!names.includes('config.pbtxt')) return undefined;
+    problems.push(
+      `${place.folder} has a config.pbtxt, but no version: expected ${join('1', context.modelFilename)}`,
+    );
+  }
+  const signature = signatureOf([
+    ...shared,
+    ...versions.map(({ version, signature: mark }) => ({
+      name: `${version}`,
+      path: '',
+      size: 0,
+      changedMs: 0,
+      mark,
+    })),
+  ]);
+  return {
+    ...place,
+    versions,
+    versionPolicy: message ? policyOf(message) : DEFAULT_POLICY,
+    problems,
+    signature,
+  };
+}
+
+async function readMessage(
+  place: Place,
+  override: string | undefined,
+  problems: string[],
+): Promise<TritonMessage | undefined> {
+  try {
+    return (await readTritonConfig(place, override)).message;
+  } catch (error) {
+    if (!(error instanceof ServingError)) throw error;
+    problems.push(error.message);
+    return undefined;
+  }
+}
+
+interface VersionContext extends Place {
+  shared: readonly FileMark[];
+  facts: KnownFacts;
+  problems: string[];
+  modelFilename: string;
+}
+
+async function scanVersion(version: number, context: VersionContext): Promise<VersionFiles | undefined> {
+  const { name, folder, shared, facts } = context;
+  const versionFolder = join(folder, String(version));
+  if (!(await stat(versionFolder)).isDirectory()) return undefined;
+  const marks = await markFolder(versionFolder);
+  const all = [...shared, ...marks];
+  const files = {
+    name,
+    version,
+    folder,
+    versionFolder,
+    modelFile: join(versionFolder, context.modelFilename),
+    signature: signatureOf([...all.map((mark) => ({ ...mark, name: mark.path.slice(folder.length) }))]),
+    changedMs: all.reduce((latest, mark) => Math.max(latest, mark.changedMs), 0),
+  };
+  const shortcoming = await checkUnlessGone(() => checkVersion(marks, context.modelFilename, facts));
+  if (shortcoming === undefined) return { ...files, complete: true };
+  if (shortcoming.isFinal) context.problems.push(`version ${version}: ${shortcoming.why}`);
+  return { ...files, complete: false, why: shortcoming.why };
+}
+
+/** A file that goes away while it is looked at leaves its version incomplete. */
+async function checkUnlessGone(
+  check: () => ReturnType<typeof checkVersion>,
+): ReturnType<typeof checkVersion> {
+  try {
+    return await check();
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    return { why: 'a file went away while it was read', isFinal: false };
+  }
+}
+
+async function unlessMissing<Result>(read: () => Promise<Result>): Promise<Result | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
