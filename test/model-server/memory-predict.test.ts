@@ -15,7 +15,7 @@ describe('the prediction of memory', () => {
   it.each([
     ['one instance: the file, the arena and the thread', {}, 96],
     ['every instance has its own copy', { instances: 3 }, 288],
-    ['a process of its own has Node and the runtime once more', { isolation: 'process' as const }, 189],
+    ['a process of its own has Node and the runtime once more', { isolation: 'process' as const }, 201],
     ['half precision is widened on the CPU', { weightBytesByType: { FP16: 60 * MIB, FP32: 20 * MIB } }, 156],
     ['bfloat16 as well', { weightBytesByType: { BF16: 80 * MIB } }, 176],
     [
