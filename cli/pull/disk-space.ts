@@ -26,19 +26,17 @@ export async function requireSpace(
 }
 
 const fullDisk = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
-const notWritable = new Set(['EACCES', 'EROFS', 'EPERM', 'ENOTDIR']);
 
-/** A failed write as the person at the terminal should read it; anything else as it is. */
+/** What the system refused, as the person at the terminal should read it; any other error as it is. */
 export async function diskFailure(
   error: unknown,
   at: { what: string; target: string; missingBytes?: number; surroundings: Surroundings },
 ): Promise<unknown> {
   const { what, target, missingBytes, surroundings } = at;
-  const { code, message } = error instanceof Error ? (error as NodeJS.ErrnoException) : { message: '' };
-  if (code === undefined) return error;
-  if (notWritable.has(code))
-    return new CommandFailure(`${target} can't be written: ${message}`, { cause: error });
-  if (!fullDisk.has(code)) return error;
+  const { code, message, syscall } = error as NodeJS.ErrnoException;
+  if (code === undefined || syscall === undefined) return error;
+  if (!fullDisk.has(code))
+    return new CommandFailure(`${what} can't be put in place: ${message}`, { cause: error });
   const free = await surroundings.freeBytes(target).catch(() => undefined);
   const needs =
     missingBytes === undefined ? 'has no room' : `needs ${missingBytes} more bytes (${amount(missingBytes)})`;

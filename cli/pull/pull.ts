@@ -47,24 +47,18 @@ export async function pull(source: Source, request: PullRequest, options: PlaceO
   const { path: file, precision } = choice.chosen;
   const alternatives = choice.alternatives.map(({ path }) => path);
   options.onEvent({ event: 'chosen', file, precision, why: choice.why, alternatives });
-  const modelFolder = join(request.repository, request.name);
-  const result = (version: number, unchanged: boolean): PullResult => ({
-    name: request.name,
-    version,
-    folder: join(modelFolder, String(version)),
-    file,
-    precision,
-    unchanged,
-  });
-  const pulled = [...(request.force ? [] : await pulledVersions(modelFolder))].reverse();
-  const same = pulled.find(
-    ([, from]) => from.commit !== undefined && from.commit === snapshot.commit && from.file === file,
-  );
-  if (same !== undefined) return result(same[0], true);
-
+  const { name, repository, force } = request;
+  const modelFolder = join(repository, name);
   try {
-    const [version, unchanged] = await bring({ source, choice, request, options, modelFolder, pulled });
-    return result(version, unchanged);
+    const pulled = force ? [] : [...(await pulledVersions(modelFolder))].reverse();
+    const same = pulled.find(
+      ([, from]) => from.commit !== undefined && from.commit === snapshot.commit && from.file === file,
+    );
+    const [version, unchanged] =
+      same !== undefined
+        ? [same[0], true]
+        : await bring({ source, choice, request, options, modelFolder, pulled });
+    return { name, version, folder: join(modelFolder, String(version)), file, precision, unchanged };
   } catch (error) {
     const { surroundings } = options;
     throw await diskFailure(error, { what: modelFolder, target: modelFolder, surroundings });
@@ -105,7 +99,13 @@ async function bring({ modelFolder, pulled, ...filling }: Bringing): Promise<[nu
     const provenance = { source: from, revision, commit, file, precision, content, pulled_at, nereid };
     await writeManifests(staging.folder, { files, provenance, surroundings });
     signal.throwIfAborted();
-    return [await staging.publish(), false];
+    const version = await staging.publish();
+    for (const folder of await staging.leftOvers())
+      options.onEvent({
+        event: 'note',
+        message: `an unfinished pull lies in ${folder}; delete it if nobody goes on with it`,
+      });
+    return [version, false];
   } catch (error) {
     if (!source.resumable) await staging.discard();
     throw error;

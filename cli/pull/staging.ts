@@ -17,6 +17,8 @@ export interface Staging extends AsyncDisposable {
    * @returns the version
    */
   publish(): Promise<number>;
+  /** Folders beside it that other pulls left unfinished and nobody works at. */
+  leftOvers(): Promise<string[]>;
   /** Throws it away, and the model's folder if nothing else is in it. */
   discard(): Promise<void>;
 }
@@ -44,6 +46,7 @@ export async function openStaging(
     },
     keepOnly: (targets) => keepOnly(folder, new Set(targets)),
     publish: () => publish(folder, modelFolder),
+    leftOvers: () => leftOvers(modelFolder),
     discard: () => rm(folder, { recursive: true, force: true }),
     [Symbol.asyncDispose]: async () => {
       await held[Symbol.asyncDispose]();
@@ -64,6 +67,13 @@ async function keepOnly(folder: string, targets: ReadonlySet<string>): Promise<v
     if (entry.isDirectory() || targets.has(relative(folder, path).split(sep).join('/'))) continue;
     await rm(path, { force: true });
   }
+}
+
+async function leftOvers(modelFolder: string): Promise<string[]> {
+  const names = await readdir(modelFolder);
+  return names
+    .filter((name) => /^\.pull-[0-9a-f]{16}$/.test(name) && !names.includes(`${name}.lock`))
+    .map((name) => join(modelFolder, name));
 }
 
 async function publish(folder: string, modelFolder: string): Promise<number> {

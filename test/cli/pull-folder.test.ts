@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   lstatSync,
@@ -63,6 +64,7 @@ test('the links of a Hugging Face cache are resolved, and its commit is kept', a
 
 test('files that nobody may write become files that their owner may', async () => {
   const folder = fill(emptyFolder(), embedderFiles());
+  chmodSync(join(folder, 'onnx', 'model.onnx'), 0o444);
   const fixture = pullFixture();
   const { folder: version } = await fixture.fromFolder(folder);
   expect(statSync(join(version, 'model.onnx')).mode & 0o777).toBe(0o644);

@@ -1,8 +1,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { PullEvent } from '../../cli/pull/source.ts';
 import { breakAfter, type FakeHubOptions, fakeHub, gitSha1, refuse, sha256 } from './fake-hub.ts';
 import { checkManifest, embedderFiles, embedderTargets, onnxFile, pullFixture } from './pull-setup.ts';
 
@@ -146,16 +148,22 @@ describe('resuming', () => {
   const content = files[MODEL] as Uint8Array;
 
   test('a connection that breaks midway is continued with a range, in the same run', async () => {
+    let breaking: ServerResponse | undefined;
     const hub = await hubWith({
       files,
-      handle: ({ host, range }, response) => {
-        const breaks = host === 'cdn' && range === undefined;
-        if (breaks) breakAfter(response, content, 100_000);
-        return breaks;
+      handle: ({ host }, response) => {
+        if (host !== 'cdn' || breaking !== undefined) return false;
+        breaking = response.writeHead(200, { 'content-length': content.length });
+        breaking.write(content.subarray(0, 100_000));
+        return true;
       },
     });
     const fixture = pullFixture();
-    checkManifest((await fixture.fromHub(hub)).folder);
+    const onEvent = ({ event }: PullEvent) => {
+      // Not before something has arrived: what a reset overtakes is lost.
+      if (event === 'file_progress') breaking!.destroy();
+    };
+    checkManifest((await fixture.fromHub(hub, { onEvent })).folder);
     const from = Number(/^bytes=(\d+)-$/.exec(downloads(hub)[1]!.range!)![1]);
     expect(from).toBeGreaterThan(0);
     expect(from).toBeLessThanOrEqual(100_000);
@@ -235,6 +243,33 @@ describe('resuming', () => {
     checkManifest((await pullFixture().fromHub(hub)).folder);
   });
 
+  test('a server without ranges that never gets further is given up', async () => {
+    const hub = await hubWith({
+      files,
+      handle: ({ host }, response) => {
+        if (host === 'cdn') breakAfter(response, content, 1000);
+        return host === 'cdn';
+      },
+    });
+    await expect(pullFixture().fromHub(hub)).rejects.toThrow(/tried 5 times/);
+    expect(downloads(hub).length).toBeLessThanOrEqual(6);
+  });
+
+  test('an address that the other host no longer honours is asked for again', async () => {
+    let times = 0;
+    const hub = await hubWith({
+      handle: ({ host }, response) => {
+        if (host !== 'cdn' || ++times > 1) return false;
+        refuse(response, 403);
+        return true;
+      },
+    });
+    const fixture = pullFixture();
+    checkManifest((await fixture.fromHub(hub)).folder);
+    const why = `${hub.cdnUrl} answers 403 for /${hub.id}/resolve/${hub.commit}/${MODEL}`;
+    expect(fixture.events).toContainEqual(expect.objectContaining({ event: 'retry', why }));
+  });
+
   test('an answer for another range is not glued on', async () => {
     let times = 0;
     const hub = await hubWith({
@@ -276,10 +311,9 @@ describe('resuming', () => {
       },
     });
     const fixture = pullFixture({ stallMs: 400 });
-    await fixture.fromHub(hub);
+    checkManifest((await fixture.fromHub(hub)).folder);
     const why = 'nothing arrived for 400 ms';
-    expect(fixture.events).toContainEqual(expect.objectContaining({ event: 'retry', why }));
-    expect(downloads(hub)[1]!.range).toBe('bytes=10-');
+    expect(fixture.events).toContainEqual(expect.objectContaining({ event: 'retry', file: MODEL, why }));
   });
 });
 
@@ -457,6 +491,12 @@ describe('a full disk', () => {
   );
 });
 
+test('a repository that can not be one is told without a stack', async () => {
+  const fixture = pullFixture();
+  writeFileSync(fixture.repository, 'a file');
+  await expect(fixture.fromHub(await hubWith())).rejects.toThrow(/tiny can't be put in place: E\w+: /);
+});
+
 describe('two pulls at once', () => {
   /** A hub that holds the weights back until it is told. */
   async function heldHub() {
@@ -498,6 +538,29 @@ describe('two pulls at once', () => {
     const results = await Promise.all(hubs.map((hub) => fixture.fromHub(hub)));
     expect(results.map(({ version }) => version).sort()).toEqual([1, 2, 3]);
     for (const { folder } of results) checkManifest(folder);
+  });
+
+  test('what another pull left unfinished is named', async () => {
+    const hub = await hubWith();
+    const fixture = pullFixture();
+    const leftOver = join(fixture.repository, 'tiny', `.pull-${'0'.repeat(16)}`);
+    mkdirSync(leftOver, { recursive: true });
+    await fixture.fromHub(hub);
+    const message = `an unfinished pull lies in ${leftOver}; delete it if nobody goes on with it`;
+    expect(fixture.events).toContainEqual({ event: 'note', message });
+  });
+
+  test('a lock with our own process id that we do not hold is of an earlier life, and taken over', async () => {
+    const hub = await hubWith();
+    const fixture = pullFixture();
+    let lockFile = '';
+    await fixture.fromHub(hub, {
+      onEvent: ({ event }) => {
+        if (event === 'planned') lockFile = fixture.paths().find((path) => path.endsWith('.lock'))!;
+      },
+    });
+    writeFileSync(join(fixture.repository, lockFile), `${process.pid} ${hostname()}\n`);
+    expect((await fixture.fromHub(hub, { force: true })).version).toBe(2);
   });
 
   test('a lock that a dead process left is taken over; one of another machine is not', async () => {

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { fakeHub } from './fake-hub.ts';
 import { checkManifest, embedderFiles, embedderTargets, emptyFolder, fill } from './pull-setup.ts';
 import { inCheckout, nereid, spawnNode } from './spawned.ts';
@@ -99,7 +99,7 @@ test('Ctrl-C keeps what has arrived, says how to go on, and the same command doe
   const { repository, options } = setting(hub.url);
   const args = ['pull', 'acme/Tiny-Embedder', '--json'];
   const running = spawnNode(inCheckout('cli/nereid.ts'), args, options);
-  await running.line(/"file_progress".*"doneBytes":50000\b/);
+  await running.line(/"file_progress"/);
   running.child.kill('SIGINT');
   expect((await running.ended).code).toBe(130);
   expect(running.stderr.join('\n')).toBe(
@@ -108,7 +108,7 @@ test('Ctrl-C keeps what has arrived, says how to go on, and the same command doe
   expect(readdirSync(join(repository, 'tiny-embedder'))).toEqual([expect.stringMatching(/^\.pull-\w+$/)]);
   held = false;
   expect((await nereid(args, options)).code).toBe(0);
-  await vi.waitFor(() => expect(hub.requests.map(({ range }) => range)).toContain('bytes=50000-'));
+  expect(hub.requests.find(({ range }) => range !== undefined)?.range).toMatch(/^bytes=[1-9]\d{2,}-$/);
   checkManifest(join(repository, 'tiny-embedder', '1'));
 });
 
