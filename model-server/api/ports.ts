@@ -1,5 +1,7 @@
+import type { LoadOverride } from '../models/admin.ts';
 import type { Comparison, DeviceMemory, VersionDetails, VersionReport } from '../models/reports.ts';
-import type { CanaryPlan, RolloutStatus, Weights } from '../models/rollout/status.ts';
+import type { TrafficChange } from '../models/rollout/plan-changes.ts';
+import type { CanaryPlan, RolloutStatus } from '../models/rollout/status.ts';
 import type {
   CallOptions,
   EmbedOutcome,
@@ -39,22 +41,6 @@ export interface ServingPort {
   ): Promise<Answered<InferOutcome>>;
   /** The tensors of the version that a request like this would reach. */
   signature(target: Target): Promise<Signature>;
-}
-
-/** What a load brings along in place of the repository's files. */
-export interface LoadOverride {
-  /** JSON of the whole configuration. */
-  config?: string | undefined;
-  /** Bytes by path: `1/model.onnx`. */
-  files?: ReadonlyMap<string, Uint8Array> | undefined;
-}
-
-/** New weights of an alias. */
-export interface TrafficChange {
-  alias: string;
-  weights: Weights;
-  makeDefault: boolean;
-  mixedSpaces: boolean;
 }
 
 /** What the api asks of those who administrate the models. Every method throws ServingError only. */

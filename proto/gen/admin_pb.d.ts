@@ -321,6 +321,8 @@ export declare type SetTrafficRequest = Message<"nereid.admin.v1.SetTrafficReque
   model: string;
 
   /**
+   * empty: the default one
+   *
    * @generated from field: string alias = 2;
    */
   alias: string;
@@ -340,11 +342,11 @@ export declare type SetTrafficRequest = Message<"nereid.admin.v1.SetTrafficReque
   makeDefault: boolean;
 
   /**
-   * allow versions of different vector spaces in one alias
+   * whether an alias may mix vector spaces; absent: as before
    *
-   * @generated from field: bool mixed_spaces = 5;
+   * @generated from field: optional bool mixed_spaces = 5;
    */
-  mixedSpaces: boolean;
+  mixedSpaces?: boolean | undefined;
 };
 
 /**
@@ -659,11 +661,15 @@ export declare const ShadowSchema: GenMessage<Shadow>;
  */
 export declare type CanaryPlan = Message<"nereid.admin.v1.CanaryPlan"> & {
   /**
+   * empty: the default one
+   *
    * @generated from field: string alias = 1;
    */
   alias: string;
 
   /**
+   * 0: the version that has most of the alias, else the newest other one that is ready
+   *
    * @generated from field: uint32 from = 2;
    */
   from: number;
@@ -956,7 +962,7 @@ export declare type Decision = Message<"nereid.admin.v1.Decision"> & {
   what: string;
 
   /**
-   * guard, schedule, command
+   * guard, schedule, command, file
    *
    * @generated from field: string by = 3;
    */

@@ -124,7 +124,7 @@ describe('methods as POST with JSON', () => {
     await post('StartCanary', { model: 'mini', plan: { to: 2, guards: { maxErrorRate: 0 } } });
     for (const method of ['Promote', 'RollBack', 'GetRollout']) await post(method, { model: 'mini' });
     expect(admin.asked).toEqual([
-      ['setTraffic', 'mini', { alias: 'stable', weights, makeDefault: true, mixedSpaces: false }],
+      ['setTraffic', 'mini', { alias: 'stable', weights, makeDefault: true, mixedSpaces: undefined }],
       ['setShadow', 'mini', { version: 2, percent: 10 }],
       ['setShadow', 'mini', undefined],
       ['rolloutStatus', 'mini'],
@@ -132,7 +132,7 @@ describe('methods as POST with JSON', () => {
         'startCanary',
         'mini',
         {
-          alias: 'stable',
+          alias: '',
           from: 1,
           to: 2,
           steps: [1, 10, 50, 100],

@@ -7,8 +7,8 @@ const STEPS = [1, 10, 50, 100];
 const MIN_REQUESTS = 200;
 
 /**
- * The canary that a request means. What it leaves open is taken from the rollout in force: the default alias (else
- * `stable`), and as the old version the one that has most of it (else the newest other one that is ready).
+ * The canary that a request means. When it names no old version, that is the one which has most of the alias, else the
+ * newest other one that is ready.
  * @throws ServingError INVALID_INPUT when there is no plan, or no old version can be found
  */
 export function canaryPlan(
@@ -18,16 +18,16 @@ export function canaryPlan(
 ): CanaryPlan {
   if (asked === undefined || asked.to === 0)
     throw new ServingError('INVALID_INPUT', 'a canary needs the version that it goes to ("to").');
-  const alias = asked.alias || (inForce.defaultAlias ?? 'stable');
-  const from = asked.from || oldVersion(asked.to, inForce.aliases[alias] ?? {}, versions);
+  const weights = inForce.aliases[asked.alias || (inForce.defaultAlias ?? '')] ?? {};
+  const from = asked.from || oldVersion(asked.to, weights, versions);
   if (from === undefined)
     throw new ServingError(
       'INVALID_INPUT',
-      `alias ${alias} has no version but ${asked.to}, and no other one is ready: say which version the canary starts from ("from").`,
+      `no version but ${asked.to} has any traffic, and no other one is ready: say which version the canary starts from ("from").`,
     );
   const { maxErrorRate, maxP99Ratio, minCosine, minKendallTau } = asked.guards ?? {};
   return {
-    alias,
+    alias: asked.alias,
     from,
     to: asked.to,
     steps: asked.steps.length > 0 ? asked.steps : STEPS,

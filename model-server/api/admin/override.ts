@@ -1,5 +1,5 @@
 import { ServingError } from '../../errors.ts';
-import type { LoadOverride } from '../ports.ts';
+import type { LoadOverride } from '../../models/admin.ts';
 
 /** `<version>/<file>`, where the file may lie in a subfolder. */
 const FILE_PATH = /^[1-9]\d{0,9}(\/[\w-][\w.-]{0,127}){1,4}$/;

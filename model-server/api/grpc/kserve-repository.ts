@@ -13,11 +13,11 @@ import {
   RepositoryModelUnloadResponseSchema,
 } from '../../../proto/gen/inference_pb.js';
 import { ServingError } from '../../errors.ts';
+import type { LoadOverride } from '../../models/admin.ts';
 import type { ModelState, VersionReport } from '../../models/reports.ts';
 import { adminCall } from '../admin/admin-call.ts';
 import { overrideOf } from '../admin/override.ts';
 import { type ApiDeps, measured } from '../call.ts';
-import type { LoadOverride } from '../ports.ts';
 import { answer, callerOf, decoded } from './call.ts';
 import { toKserveStatus, toRepositoryStatus } from './kserve-error.ts';
 import type { Undecodable } from './service.ts';
