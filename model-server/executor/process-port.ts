@@ -7,14 +7,16 @@ import type { ToWorker } from './protocol.ts';
  * inside a batch that never ends; a process that outlives its server keeps a model's memory for ever.
  */
 const WATCH_PARENT = `
-const parent = process.ppid;
+const { workerData: parent } = require('node:worker_threads');
 setInterval(() => process.ppid !== parent && process.kill(process.pid, 'SIGKILL'), 500);
 `;
 
 /** The port of a child process that was forked with an IPC channel. */
 export function openProcessPort(): WorkerPort {
   const limits = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 8, stackSizeMb: 1 };
-  new Worker(WATCH_PARENT, { eval: true, resourceLimits: limits }).unref();
+  // Read here: the thread may begin after the parent has gone.
+  const parent = process.ppid;
+  new Worker(WATCH_PARENT, { eval: true, workerData: parent, resourceLimits: limits }).unref();
   // Who stops the server (Ctrl-C in a terminal, an init system) often signals all its processes; the server then still
   // finishes what runs, and it is the server that ends this process.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
