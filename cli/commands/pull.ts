@@ -13,11 +13,11 @@ import { amount } from '../pull/disk-space.ts';
 import { openFolder } from '../pull/folder.ts';
 import { openHub } from '../pull/hub.ts';
 import { hubAccess } from '../pull/hub-request.ts';
-import { precisions } from '../pull/onnx-name.ts';
+import { isOnnx, precisions, readOnnxName } from '../pull/onnx-name.ts';
 import { type Progress, showProgress } from '../pull/progress.ts';
 import { choose, type PullResult, pull } from '../pull/pull.ts';
 import { nameOf, type Reference, readReference } from '../pull/reference.ts';
-import type { PlaceOptions, Source, Surroundings } from '../pull/source.ts';
+import type { PlaceOptions, Snapshot, Source, Surroundings } from '../pull/source.ts';
 import { table } from '../table.ts';
 import { wholeNumber } from './ask.ts';
 
@@ -153,28 +153,41 @@ function summary({ name, version, folder, file, unchanged }: PullResult): string
   return `${name} version ${version} is in ${folder}`;
 }
 
+/** A choice that can't be made is no reason to hide what there is to choose from. */
 function listing(
   source: Source,
   { wish, machine, json }: { wish: Wish; machine: Machine; json: boolean },
 ): string {
-  const { chosen, why, alternatives } = choose(source.snapshot, { wish, machine });
-  const bytes = new Map(source.snapshot.files.map((file) => [file.path, file.bytes]));
-  const files = [chosen, ...alternatives].map(({ path, precision, target }) => ({
-    path,
-    precision,
-    target,
-    bytes: bytes.get(path)!,
-    chosen: path === chosen.path,
-  }));
-  const { revision, commit } = source.snapshot;
+  const { source: from, revision, commit, files } = source.snapshot;
+  const onnx = files.filter(({ path }) => isOnnx(path));
+  const choice = chosenOf(source.snapshot, { wish, machine });
+  const listed = onnx.map(({ path, bytes }) => {
+    const { precision, target } = readOnnxName(path);
+    return { path, precision, target, bytes, chosen: path === choice.path };
+  });
   if (json)
-    return JSON.stringify({ event: 'listed', source: source.snapshot.source, revision, commit, why, files });
-  const rows = files.map((file) => [
-    file.chosen ? '*' : '',
-    file.path,
-    file.precision,
-    file.target ?? '-',
-    amount(file.bytes),
-  ]);
-  return [table(['', 'FILE', 'PRECISION', 'MADE FOR', 'SIZE'], rows), '', `* ${why}`].join('\n');
+    return JSON.stringify({
+      event: 'listed',
+      source: from,
+      revision,
+      commit,
+      why: choice.why,
+      files: listed,
+    });
+  const rows = listed.map(({ chosen, path, precision, target, bytes }) => {
+    return [chosen ? '*' : '', path, precision, target ?? '-', amount(bytes)];
+  });
+  const mark = choice.path === undefined ? '' : '* ';
+  return [table(['', 'FILE', 'PRECISION', 'MADE FOR', 'SIZE'], rows), '', `${mark}${choice.why}`].join('\n');
+}
+
+function chosenOf(snapshot: Snapshot, by: { wish: Wish; machine: Machine }): { path?: string; why: string } {
+  try {
+    const { chosen, why } = choose(snapshot, by);
+    return { path: chosen.path, why };
+  } catch (error) {
+    const any = snapshot.files.some(({ path }) => isOnnx(path));
+    if (!any || !(error instanceof CommandFailure)) throw error;
+    return { why: error.message };
+  }
 }

@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import { CommandFailure } from '../exit-codes.ts';
-import { type OnnxName, type Precision, readOnnxName } from './onnx-name.ts';
+import { isOnnx, type OnnxName, type Precision, readOnnxName } from './onnx-name.ts';
 
 /** What decides which 8-bit file this processor runs right and fast. */
 export interface Machine {
@@ -36,7 +36,7 @@ const usualPlace = /^(onnx\/)?[^/]+\.onnx$/i;
  * @throws CommandFailure when nothing fits; the message lists what there is
  */
 export function chooseOnnx(paths: readonly string[], wish: Wish, machine: Machine): Choice {
-  const all = paths.filter((path) => /\.onnx$/i.test(path));
+  const all = paths.filter(isOnnx);
   if (all.length === 0) throw noOnnx(paths);
   if (wish.file !== undefined) return asWished(wish.file, all);
   const usual = all.filter((path) => usualPlace.test(path));
@@ -61,7 +61,7 @@ export function chooseOnnx(paths: readonly string[], wish: Wish, machine: Machin
     throw new CommandFailure(`it has no ${wanted}; choose one with --file: ${listed(all)}`);
   }
   const alternatives = all.filter((path) => path !== best.path).map(readOnnxName);
-  return { chosen: best, why: reason(best, wish.variant), alternatives };
+  return { chosen: best, why: reason(best, wish.variant, alternatives), alternatives };
 }
 
 function asWished(file: string, all: readonly string[]): Choice {
@@ -129,12 +129,19 @@ function placeOf({ path }: OnnxName): number {
   return path.startsWith('onnx/') ? 0 : 1;
 }
 
-function reason({ precision, target, optimised }: OnnxName, variant: Wish['variant']): string {
+function reason(
+  { precision, target, optimised }: OnnxName,
+  variant: Wish['variant'],
+  others: readonly OnnxName[],
+): string {
   const made = target === undefined ? '' : `, made for ${target}, which this processor has`;
   if (variant !== 'auto') return `${precision}, as --variant ${variant} asks${made}`;
   if (precision === 'fp32') {
     const level = optimised === 0 ? '' : `, optimised offline (level ${optimised})`;
-    return `full precision${level}: vectors match the reference and do not depend on their batch; --variant int8 is smaller and faster`;
+    const faster = others.some((other) => other.precision === 'int8' || other.precision === 'uint8')
+      ? '; --variant int8 is smaller and faster'
+      : '';
+    return `full precision${level}: vectors match the reference and do not depend on their batch${faster}`;
   }
   return `the most precise file there is (${precision}${made}); there is none of full precision`;
 }

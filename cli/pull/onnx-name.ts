@@ -39,6 +39,11 @@ const suffixes: readonly (readonly [RegExp, Partial<OnnxName>])[] = [
   [/[_.-]arm64$/i, { target: 'arm64' }],
 ];
 
+/** Whether a path is that of an ONNX file. */
+export function isOnnx(path: string): boolean {
+  return /\.onnx$/i.test(path);
+}
+
 /** Reads precision, processor and optimisation out of a file's name; a name that says nothing means full precision. */
 export function readOnnxName(path: string): OnnxName {
   const read: OnnxName = {

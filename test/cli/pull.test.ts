@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { hasShared, shared } from '../shared.ts';
 import { fakeHub } from './fake-hub.ts';
 import { checkManifest, embedderFiles, embedderTargets, emptyFolder, fill } from './pull-setup.ts';
 import { inCheckout, nereid, spawnNode } from './spawned.ts';
@@ -60,6 +61,17 @@ test('--list shows what there is and pulls nothing', async () => {
     expect.stringMatching(/^\* {2}onnx\/model\.onnx {7}fp32 {7}- {9}\d+ B$/),
     expect.stringMatching(/^ {3}onnx\/model_int8\.onnx {2}int8 {7}- {9}\d+ B$/),
   ]);
+});
+
+test('--list of several networks shows them, and says that one must be chosen', async () => {
+  const { options } = setting('http://127.0.0.1:1');
+  fill(options.cwd, { 'm/text_model.onnx': 'a', 'm/vision_model.onnx': 'b' });
+  const { code, out } = await nereid(['pull', './m', '--list'], options);
+  expect([code, out.split('\n').slice(1, 3)]).toEqual([
+    0,
+    [expect.stringMatching(/^ {2}text_model\.onnx /), expect.stringMatching(/^ {2}vision_model\.onnx /)],
+  ]);
+  expect(out).toMatch(/2 networks \(text_model, vision_model\); choose one with --file/);
 });
 
 test('--json tells events and the result as lines', async () => {
@@ -129,4 +141,13 @@ test('--help gives examples and the exit codes', async () => {
   expect(out).toContain('Usage: nereid pull');
   expect(out).toMatch(/Examples:\n( {2}.*\n)* {2}.*nereid pull/);
   expect(out).toContain('Exit codes: 0 done');
+});
+
+test.skipIf(!hasShared)('a pulled model is served as it is', async () => {
+  const { repository, options } = setting('http://127.0.0.1:1');
+  expect((await nereid(['pull', shared('models', 'tiny-cross-encoder')], options)).code).toBe(0);
+  const ports = ['--grpc-port', '0', '--http-port', '0', '--metrics-port', '0'];
+  const args = ['serve', '--model-repository', repository, ...ports];
+  const server = spawnNode(inCheckout('cli/nereid.ts'), args, options);
+  await server.line(/"model":"tiny-cross-encoder","version":1,"state":"ready"/);
 });
