@@ -33,8 +33,8 @@ export class CanaryPilot {
   /** The newest first. */
   #decisions: readonly Decision[] = [];
   #stopped = false;
-  /** While a decision is being written. */
-  #deciding = false;
+  /** The decision that is being written. */
+  #underWay: Promise<void> | undefined;
   #retryAtMs = Number.NEGATIVE_INFINITY;
   /** A roll-back that its file does not say yet. It stays decided, whatever later requests bring. */
   #rollBack: CanaryVerdict | undefined;
@@ -52,6 +52,11 @@ export class CanaryPilot {
     return this.#decisions;
   }
 
+  /** Settles when the decision that is being written is done; undefined when there is none. */
+  get underWay(): Promise<void> | undefined {
+    return this.#underWay;
+  }
+
   /** From now on nothing is decided. */
   stop(): void {
     this.#stopped = true;
@@ -60,13 +65,12 @@ export class CanaryPilot {
   /** Asks the figures what becomes of the canary, and sees to it. Cheap when there is nothing to do. */
   consider(): void {
     const canary = this.#options.keeper.plan?.canary;
-    if (canary === undefined || this.#deciding || this.#stopped) return;
+    if (canary === undefined || this.#underWay !== undefined || this.#stopped) return;
     if (this.#options.nowMs() < this.#retryAtMs) return;
     const verdict = this.#rollBack ?? this.#options.watch.verdict(canary);
     if (verdict.what === 'hold') return;
-    this.#deciding = true;
-    void this.#carryOut(canary, verdict).finally(() => {
-      this.#deciding = false;
+    this.#underWay = this.#carryOut(canary, verdict).finally(() => {
+      this.#underWay = undefined;
     });
   }
 

@@ -99,7 +99,9 @@ export class PlanKeeper {
   async #sync(): Promise<boolean> {
     const changed = await this.#store.refresh();
     const facts = this.#options.facts();
-    const seen = JSON.stringify(facts);
+    const seen = JSON.stringify(
+      facts.map(({ version, space, makesVectors }) => [version, space, makesVectors]),
+    );
     if (!changed && seen === this.#factsSeen) return false;
     this.#factsSeen = seen;
     const wanted = this.#store.plan;

@@ -35,7 +35,7 @@ export function parseRollout(text: string): { plan: RolloutPlan } | { problems: 
 
 /**
  * The text of a rollout.yaml that says `plan`: the previous text with only the changed values replaced, so that its
- * comments stay; fresh text where that can't be done.
+ * comments and order stay (spacing inside of brackets becomes even); fresh text where that can't be done.
  */
 export function renderRollout(plan: RolloutPlan, previous: string): string {
   const values = fileValues(plan);

@@ -32,6 +32,8 @@ export interface RolloutOptions {
 
 /** One in this many requests that a canary's new version answers is run on the old one too, as evidence. */
 const EVIDENCE_EVERY = 10;
+/** No alias is longer; a request may name anything, and is not echoed beyond this. */
+const MOST_ALIAS_CHARACTERS = 64;
 
 /**
  * Which version of one model a request takes, and how that changes: weighted aliases, a shadow, a canary that goes on
@@ -210,7 +212,7 @@ export class Rollout {
     do {
       settled = this.#keeper.settled;
       await this.#mirror.idle();
-      await this.#keeper.settled;
+      await this.#settled();
     } while (settled !== this.#keeper.settled);
   }
 
@@ -218,7 +220,12 @@ export class Rollout {
   async close(): Promise<void> {
     this.#pilot.stop();
     await this.#mirror.close();
+    await this.#settled();
+  }
+
+  async #settled(): Promise<void> {
     await this.#keeper.settled;
+    await this.#pilot.underWay;
   }
 
   async #end(outcome: 'promoted' | 'rolled back'): Promise<RolloutStatus> {
@@ -243,7 +250,7 @@ export class Rollout {
     const { model } = this.#options;
     return new ServingError(
       'VERSION_NOT_FOUND',
-      `model ${model} has no alias "${alias}"; ${known === '' ? 'its rollout.yaml declares none' : `it has ${known}`}.`,
+      `model ${model} has no alias "${alias.slice(0, MOST_ALIAS_CHARACTERS)}"; ${known === '' ? 'its rollout.yaml declares none' : `it has ${known}`}.`,
     );
   }
 }
