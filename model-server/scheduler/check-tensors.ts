@@ -2,6 +2,9 @@ import { ServingError } from '../errors.ts';
 import type { RawTensor, TensorSpec } from '../types.ts';
 import { elementBytes, offsetOfElement, type TensorCall } from './tensor-call.ts';
 
+/** No tensor of use has more dimensions; a model of unknown shape would otherwise be asked for any number of them. */
+const MAX_RANK = 32;
+
 export interface CheckOptions {
   /** Model and version, for messages. */
   owner: string;
@@ -64,6 +67,7 @@ function checkInput(spec: TensorSpec, { dataType, shape, data }: RawTensor, { ow
   const [wanted, given] = [describe(spec), describe({ dataType, shape })];
   const refuse = (why: string) => mismatch(owner, `input ${spec.name} ${why}`);
   if (dataType !== spec.dataType) throw refuse(`is ${given}, but the model takes ${wanted}`);
+  if (shape.length > MAX_RANK) throw refuse(`has ${shape.length} dimensions; ${MAX_RANK} are the most`);
   if (shape.some((dimension) => !Number.isSafeInteger(dimension) || dimension < 0))
     throw refuse(`has shape [${shape.join(', ')}]; dimensions are whole numbers from 0`);
   const fits =
