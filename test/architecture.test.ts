@@ -20,18 +20,57 @@ const parts: Record<string, { files: RegExp; may: string[] }> = {
   'server scheduler': { files: /^model-server\/scheduler\//, may: ['server scheduler', 'server words'] },
   'server tasks': { files: /^model-server\/tasks\//, may: ['server tasks', 'server words'] },
   'server executor': { files: /^model-server\/executor\//, may: ['server executor', 'server words'] },
+  // What models and api tell each other about models; types only.
+  'server reports': {
+    files: /^model-server\/models\/(reports|target)\.ts$/,
+    may: ['server reports', 'server words'],
+  },
+  'server repository': {
+    files: /^model-server\/models\/repository\//,
+    may: ['server repository', 'server reports', 'server words'],
+  },
+  'server memory': {
+    files: /^model-server\/models\/memory\//,
+    may: ['server memory', 'server reports', 'server words'],
+  },
+  'server rollout': {
+    files: /^model-server\/models\/rollout\//,
+    may: ['server rollout', 'server reports', 'server words'],
+  },
   'server models': {
     files: /^model-server\/models\//,
-    may: ['server models', 'server scheduler', 'server tasks', 'server executor', 'server words'],
+    may: [
+      'server models',
+      'server reports',
+      'server repository',
+      'server memory',
+      'server rollout',
+      'server scheduler',
+      'server tasks',
+      'server executor',
+      'server words',
+    ],
   },
-  'server metrics': { files: /^model-server\/metrics\.ts$/, may: ['server models', 'server words'] },
+  'server metrics': {
+    files: /^model-server\/(metrics|gauges)\.ts$/,
+    may: ['server models', 'server reports', 'server words'],
+  },
   'server api': {
     files: /^model-server\/api\//,
-    may: ['server api', 'server metrics', 'server models', 'server tasks', 'server words', 'proto'],
+    may: [
+      'server api',
+      'server metrics',
+      'server models',
+      'server reports',
+      'server rollout',
+      'server tasks',
+      'server words',
+      'proto',
+    ],
   },
   'server main': {
     files: /^model-server\/main\.ts$/,
-    may: ['server api', 'server metrics', 'server models', 'server words'],
+    may: ['server api', 'server metrics', 'server models', 'server executor', 'server words'],
   },
 
   'rag errors': { files: /^orchestrator\/errors\.ts$/, may: [] },

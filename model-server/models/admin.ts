@@ -73,7 +73,10 @@ export class Admin {
    * @throws ServingError MODEL_NOT_FOUND, MODEL_CONFIG_INVALID, MODEL_LOAD_FAILED, MEMORY_BUDGET_EXCEEDED, INVALID_INPUT
    */
   async load(name: string, { config, files }: LoadOverride = {}): Promise<VersionReport[]> {
-    const brought = files === undefined || files.size === 0 ? undefined : await writeOverride(name, files);
+    const brought =
+      files === undefined || files.size === 0
+        ? undefined
+        : await writeOverride(name, { files, override: config });
     const command = { override: config, folder: brought?.folder };
     const failures = await this.#lifecycle.registry.load(name, command).catch(async (error: unknown) => {
       await brought?.remove();

@@ -1,7 +1,7 @@
 import type { TensorSpec } from '../types.ts';
 import { type EffectiveConfig, readModelConfig } from './repository/model-config.ts';
-import type { VersionFiles } from './repository/scan.ts';
 import { hashSpace } from './repository/space.ts';
+import type { VersionFiles } from './repository/version-files.ts';
 import type { Task } from './target.ts';
 
 /** What is known of a version without loading it. */

@@ -44,8 +44,8 @@ export interface VersionHost {
   /** Milliseconds on a clock that never goes back. */
   nowMs: () => number;
   observe: (version: VersionName) => ModelObserver | undefined;
-  /** The memory of a device: cpu, or gpu:<index>; undefined where it is not counted. */
-  budgetOf: (device: string) => MemoryBudget | undefined;
+  /** The memory of a device: cpu, or gpu:<index>. */
+  budgetOf: (device: string) => MemoryBudget;
   /** Of all devices whose memory is counted. */
   budgets: () => readonly MemoryBudget[];
   gate: LoadGate;

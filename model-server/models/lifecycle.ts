@@ -49,7 +49,8 @@ export class Lifecycle {
   readonly host: VersionHost;
   readonly pressure: PressureWatch;
   readonly #options: LifecycleOptions;
-  readonly #budgets = new Map<string, MemoryBudget>();
+  /** Of every device that a model has been planned for; the watch reads it at each look. */
+  readonly #budgets: MemoryBudget[] = [];
   readonly #aborting = new AbortController();
   #cancelPoll: (() => void) | undefined;
   #isClosed = false;
@@ -72,7 +73,7 @@ export class Lifecycle {
         onState();
       },
       budgetOf: (device) => this.#budgetOf(device),
-      budgets: () => [...this.#budgets.values()],
+      budgets: () => this.#budgets,
       gate: new LoadGate({ residentBytes }),
       devices,
       signal: this.#aborting.signal,
@@ -80,10 +81,11 @@ export class Lifecycle {
     const watch = new RepositoryWatch(options.repository);
     this.registry = new Registry({ mode, loadModels, preload, watch, host: this.host, log });
     this.serving = new Serving(this.registry);
+    const floorBytes = options.floorBytes ?? totalBytes * FLOOR_SHARE;
     this.pressure = new PressureWatch({
-      read,
-      budgets: [this.#budgets.get('cpu')!],
-      floorBytes: options.floorBytes ?? totalBytes * FLOOR_SHARE,
+      read: () => this.#readMemory(read(), floorBytes),
+      budgets: this.#budgets,
+      floorBytes,
       intervalMs: options.memoryCheckMs,
       after: options.after ?? systemAfter,
       log: { info: (text) => log.info(text), warn: (text) => log.warn(text) },
@@ -164,16 +166,31 @@ export class Lifecycle {
     this.#cancelPoll?.();
   }
 
-  #budgetOf(device: string): MemoryBudget | undefined {
-    const { gpuBudgetBytes } = this.#options;
-    if (!this.#budgets.has(device) && gpuBudgetBytes !== undefined) {
-      this.#addBudget(device, { limitBytes: gpuBudgetBytes, baseBytes: 0 });
-    }
-    return this.#budgets.get(device);
+  /**
+   * What is left, where resident memory above the budget counts as missing: the ledger knows what loads took, not what
+   * requests made of it since.
+   */
+  #readMemory(reading: MemoryReading, floorBytes: number): MemoryReading {
+    const { limitBytes } = this.#budgetOf('cpu');
+    const leftBytes = limitBytes - this.residentBytes + floorBytes;
+    return { ...reading, availableBytes: Math.max(0, Math.min(reading.availableBytes, leftBytes)) };
   }
 
-  #addBudget(device: string, { limitBytes, baseBytes }: { limitBytes: number; baseBytes: number }): void {
-    this.#budgets.set(device, new MemoryBudget({ device, limitBytes, baseBytes, nowMs }));
+  #budgetOf(device: string): MemoryBudget {
+    const limitBytes = this.#options.gpuBudgetBytes ?? Number.POSITIVE_INFINITY;
+    return (
+      this.#budgets.find((budget) => budget.device === device) ??
+      this.#addBudget(device, { limitBytes, baseBytes: 0 })
+    );
+  }
+
+  #addBudget(
+    device: string,
+    { limitBytes, baseBytes }: { limitBytes: number; baseBytes: number },
+  ): MemoryBudget {
+    const budget = new MemoryBudget({ device, limitBytes, baseBytes, nowMs });
+    this.#budgets.push(budget);
+    return budget;
   }
 }
 

@@ -3,39 +3,14 @@ import { Pool } from '../executor/pool.ts';
 import { systemClock } from '../scheduler/clock.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { TextTokenizer } from '../tasks/tokenizer.ts';
-import type { BackendInfo, TextHead } from '../types.ts';
 import type { Description } from './describe.ts';
 import type { VersionHost } from './host.ts';
+import type { Loaded } from './loaded.ts';
 import type { Reservation } from './memory/budget.ts';
 import type { Resident } from './memory/ledger.ts';
 import { planDevices } from './plan-devices.ts';
 import { proveSound } from './prove-sound.ts';
-import type { SelfCheckReport } from './reports.ts';
 import type { CompleteVersion } from './repository/version-files.ts';
-import type { Task } from './target.ts';
-
-/** What texts are served with. */
-export interface TextParts {
-  tokenizer: TextTokenizer;
-  head: TextHead;
-}
-
-/** All that a ready model version is made of. */
-export interface Loaded extends Description {
-  /** Model and version, for messages. */
-  owner: string;
-  tasks: Task[];
-  info: BackendInfo;
-  /** Absent when the model takes raw tensors only. */
-  text: TextParts | undefined;
-  pool: Pool;
-  scheduler: Scheduler;
-  /** Texts, or rows of raw tensors, in one batch at most. */
-  maxBatchItems: number;
-  selfCheck: SelfCheckReport | undefined;
-  /** Aborted to stop the part of the warm-up that goes on in the background. */
-  warming: AbortController;
-}
 
 /** What is to be opened, and who pays for it. */
 export interface Opening {
@@ -57,8 +32,7 @@ export async function openVersion(opening: Opening, host: VersionHost): Promise<
   const reservations = new Map<string, Reservation>();
   // In one order for all, so that two loads can't hold what the other waits for.
   for (const { device, predictedBytes } of devices.demands) {
-    const reservation = await host.budgetOf(device)?.reserve(resident, predictedBytes);
-    if (reservation === undefined) continue;
+    const reservation = await host.budgetOf(device).reserve(resident, predictedBytes);
     opening.hold(reservation);
     reservations.set(device, reservation);
   }
@@ -66,11 +40,14 @@ export async function openVersion(opening: Opening, host: VersionHost): Promise<
     description.onnx.weightBytes * devices.instances.filter(({ device }) => device === 'cpu').length;
   const open = () =>
     openParts({ description, files, owner: resident.owner, instances: devices.instances }, host);
-  const { value: loaded, grownBytes } = await host.gate.measured(open, floorBytes);
+  const { value: loaded, grownBytes } = await host.gate.measured(
+    open,
+    floorBytes,
+    ({ pool }) => pool.residentBytes,
+  );
   for (const [device, reservation] of reservations) {
     // What a GPU holds is known to its driver alone, so there the prediction counts.
-    const measuredBytes =
-      device === 'cpu' ? (loaded.pool.residentBytes ?? grownBytes) : reservation.predictedBytes;
+    const measuredBytes = device === 'cpu' ? grownBytes : reservation.predictedBytes;
     reservation.settle(measuredBytes);
   }
   return loaded;
@@ -101,7 +78,10 @@ async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
     const sound = await proveSound({ ...parts, pool, info, text }, { host, signal: warming.signal });
     const maxBatchItems = description.config.maxBatchItems ?? host.defaults.maxBatchItems;
     const scheduler = makeScheduler(pool, { ...parts, maxBatchItems }, host);
-    sound.goOnWhile(() => scheduler.queuedItems === 0);
+    void sound.warmRest(scheduler).then(({ failure, ...how }) => {
+      if (failure !== '') host.log.warn({ owner, failure, ...how }, 'warming up failed');
+      else host.log.debug({ owner, ...how }, 'warmed up');
+    });
     const { selfCheck } = sound;
     return { ...description, owner, info, text, pool, scheduler, maxBatchItems, selfCheck, warming };
   } catch (error) {

@@ -1,18 +1,20 @@
 import { ServingError } from '../errors.ts';
 import type { Pool } from '../executor/pool.ts';
 import { assemble } from '../scheduler/assemble.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
+import { elementBytes } from '../scheduler/tensor-call.ts';
 import { prepareTexts } from '../tasks/embed.ts';
 import { preparePairs } from '../tasks/rerank.ts';
 import type { EncodedText } from '../tasks/tokenizer.ts';
-import type { BackendInfo, Batch, BatchResult, RawTensor, Reduction } from '../types.ts';
+import type { BackendInfo, Batch, BatchResult, Reduction } from '../types.ts';
 import type { Description } from './describe.ts';
 import { readGolden } from './golden.ts';
 import type { VersionHost } from './host.ts';
-import type { TextParts } from './load.ts';
+import type { TextParts } from './loaded.ts';
 import type { SelfCheckReport } from './reports.ts';
 import type { CompleteVersion } from './repository/version-files.ts';
 import { selfCheck } from './self-check.ts';
-import { bucketsOf, type WarmUpRun, warmUp } from './warm-up.ts';
+import { bucketsOf, type WarmUpOutcome, type WarmUpRun, warmUp } from './warm-up.ts';
 
 /** A version whose instances are open, before anybody uses it. */
 export interface Unproved {
@@ -27,13 +29,16 @@ export interface Unproved {
 export interface Proof {
   /** Absent for models that take raw tensors only. */
   selfCheck: SelfCheckReport | undefined;
-  /** Tells the rest of the warm-up, which goes on in the background, when nobody else wants the instances. */
-  goOnWhile: (isIdle: () => boolean) => void;
+  /**
+   * The rest of the warm-up, for the background: as texts through the scheduler, which from now on owns the instances, and
+   * only while no user waits. Never rejects.
+   */
+  warmRest: (scheduler: Scheduler) => Promise<WarmUpOutcome>;
 }
 
 /**
- * Runs a freshly opened version on known inputs: warm-up, self-check, and the canary that a suspect instance must pass
- * later. It has the instances to itself, so batches are what this says they are.
+ * Runs a freshly opened version on known inputs: first passes, self-check, and the canary that a suspect instance must
+ * pass later. It has the instances to itself, so batches are what this says they are.
  * @throws ServingError MODEL_LOAD_FAILED when it can't compute at all
  */
 export async function proveSound(
@@ -42,23 +47,26 @@ export async function proveSound(
 ): Promise<Proof> {
   const { owner, description, files, pool, text } = unproved;
   const { config } = description;
-  let isIdle = () => true;
   const { defaults, nowMs } = host;
-  await warmUp(warmUpRun(unproved), {
-    owner,
-    samples: config.warmup,
-    modelFolder: files.folder,
-    hasBatchDimension: config.batched,
-    buckets: bucketsOf({
-      maxTokens: config.maxTokens,
-      maxBatchTokens: defaults.maxBatchTokens,
-      maxBatchItems: config.maxBatchItems ?? defaults.maxBatchItems,
-    }),
-    capMs: defaults.warmUpMs,
-    nowMs,
-    signal,
-    shouldYield: () => !isIdle(),
-  });
+  let scheduler: Scheduler | undefined;
+  const warmedUp = await warmUp(
+    warmUpRun(unproved, () => scheduler),
+    {
+      owner,
+      samples: config.warmup,
+      modelFolder: files.folder,
+      hasBatchDimension: config.batched,
+      buckets: bucketsOf({
+        maxTokens: config.maxTokens,
+        maxBatchTokens: defaults.maxBatchTokens,
+        maxBatchItems: config.maxBatchItems ?? defaults.maxBatchItems,
+      }),
+      capMs: defaults.warmUpMs,
+      nowMs,
+      signal,
+      shouldYield: () => (scheduler?.queuedItems ?? 0) > 0,
+    },
+  );
   const report = text && (await checkTexts({ ...unproved, text }));
   const canary = text ? await textCanary(config.task, text) : zeroTensors(unproved);
   // Zeros are no valid input for every model; one that refuses them goes without a canary.
@@ -68,23 +76,28 @@ export async function proveSound(
   if (expected !== undefined) pool.setCanary(canary, expected[0]);
   return {
     selfCheck: report,
-    goOnWhile: (condition) => {
-      isIdle = condition;
+    warmRest: (owned) => {
+      scheduler = owned;
+      return warmedUp.goOn();
     },
   };
 }
 
-function warmUpRun({ owner, description, pool, info, text }: Unproved): WarmUpRun {
+function warmUpRun(
+  { owner, description, pool, info, text }: Unproved,
+  scheduler: () => Scheduler | undefined,
+): WarmUpRun {
   const reduction = reductionOf(description.config.task);
+  const runTexts = async ({ tokenizer }: TextParts, length: number, rows: number) => {
+    const [ids] = await tokenizer.idsOf(['a']);
+    const { row } = tokenizer.wrap(new Array<number>(length).fill(ids![0]!), length);
+    const texts = (count: number) => Array.from({ length: count }, () => ({ row, reduction }));
+    const owned = scheduler();
+    if (owned === undefined) await runOnEach(owner, pool, () => assemble(texts(rows)));
+    else await Promise.all(owned.submit(texts(rows * pool.states.length)));
+  };
   return {
-    runRow:
-      text &&
-      (async (length, rows) => {
-        const [ids] = await text.tokenizer.idsOf(['a']);
-        const { row } = text.tokenizer.wrap(new Array<number>(length).fill(ids![0]!), length);
-        const batch = () => assemble(Array.from({ length: rows }, () => ({ row, reduction })));
-        await runOnEach(owner, pool, batch);
-      }),
+    runRow: text && ((length, rows) => runTexts(text, length, rows)),
     runTensors: (inputs) =>
       runOnEach(owner, pool, () => ({
         kind: 'tensors',
@@ -129,30 +142,14 @@ async function textCanary(task: Description['config']['task'], { tokenizer }: Te
   return assemble([{ row, reduction: reductionOf(task) }]);
 }
 
-const ELEMENT_BYTES: Readonly<Record<RawTensor['dataType'], number>> = {
-  BOOL: 1,
-  UINT8: 1,
-  UINT16: 2,
-  UINT32: 4,
-  UINT64: 8,
-  INT8: 1,
-  INT16: 2,
-  INT32: 4,
-  INT64: 8,
-  FP16: 2,
-  BF16: 2,
-  FP32: 4,
-  FP64: 8,
-  // An empty string is its length alone.
-  BYTES: 4,
-};
-
 /** A batch of one row of zeros, every dimension that may be any length being 1. */
 function zeroTensors({ info }: Unproved): Batch {
   const inputs = info.inputs.map(({ name, dataType, shape }) => {
     const fixed = shape.map((length) => Math.max(1, length));
     const elements = fixed.reduce((product, length) => product * length, 1);
-    return { name, dataType, shape: fixed, data: new Uint8Array(elements * ELEMENT_BYTES[dataType]) };
+    // An empty string is its length alone, 4 bytes.
+    const bytes = dataType === 'BYTES' ? 4 : elementBytes[dataType];
+    return { name, dataType, shape: fixed, data: new Uint8Array(elements * bytes) };
   });
   return { kind: 'tensors', rows: 1, inputs, outputs: info.outputs.map(({ name }) => name) };
 }

@@ -97,7 +97,8 @@ export class Registry {
     name: string,
     command: { override?: string | undefined; folder?: ModelFolder | undefined } = {},
   ) {
-    const folder = command.folder ?? (await this.#options.watch.lookAt(name)) ?? this.model(name).folder;
+    const folder =
+      command.folder ?? (await this.#options.watch.lookAt(name, command.override)) ?? this.model(name).folder;
     const model = this.#models.get(name) ?? this.#add(folder);
     return model.load(folder, { override: command.override, isPinned: command.folder !== undefined });
   }

@@ -5,7 +5,7 @@ import { prepareTexts, type Truncate } from '../tasks/embed.ts';
 import { preparePairs, queryStates, type ScoreKind, toUnitScore } from '../tasks/rerank.ts';
 import type { EncodedText } from '../tasks/tokenizer.ts';
 import type { RawTensor, Reduction } from '../types.ts';
-import type { Loaded, TextParts } from './load.ts';
+import type { Loaded, TextParts } from './loaded.ts';
 
 export interface CallOptions {
   truncate: Truncate;

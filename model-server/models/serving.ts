@@ -1,6 +1,6 @@
 import { type Reason, ServingError } from '../errors.ts';
 import type { TensorSpec } from '../types.ts';
-import type { Loaded } from './load.ts';
+import type { Loaded } from './loaded.ts';
 import type { ModelLease, Registry } from './registry.ts';
 import type { ShadowSample } from './rollout/shadow-book.ts';
 import {

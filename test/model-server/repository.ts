@@ -2,7 +2,7 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ModelDefaults } from '../../model-server/models/load.ts';
+import type { ModelDefaults } from '../../model-server/models/host.ts';
 
 /** The shipped repository. */
 export const shippedRepository = fileURLToPath(new URL('../../model-repository', import.meta.url));
@@ -16,6 +16,10 @@ export const defaults: ModelDefaults = {
   maxQueueItems: 20_000,
   maxQueueTokens: 2_000_000,
   maxRespawns: 5,
+  executionProvider: 'auto',
+  warmUpMs: 0,
+  watchdogMs: 60_000,
+  keepAliveMs: -1,
 };
 
 /** A folder that goes away with the test. */
