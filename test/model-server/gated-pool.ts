@@ -1,18 +1,32 @@
-import type { Batch, BatchResult, Executor, ExecutorPool, TokenBatch } from '../../model-server/types.ts';
+import type {
+  Batch,
+  BatchResult,
+  Executor,
+  ExecutorPool,
+  RawTensor,
+  TensorBatch,
+  TokenBatch,
+} from '../../model-server/types.ts';
+import { fp32, values } from './raw-tensors.ts';
 
 /** One batch that a test holds until it says how it ends. */
 export interface HeldBatch {
-  batch: TokenBatch;
-  /** Ids of each row without padding, read back from the assembled buffer. */
+  batch: Batch;
+  /** Texts: ids of each row without padding, read back from the assembled buffer. Raw tensors: values of each row of the first input. */
   rows: number[][];
   succeed(): void;
   fail(error: Error): void;
 }
 
-/** A pool whose instances run a batch until the test ends it. Each output is [first id, sum of ids] of its row. */
+/**
+ * A pool whose instances run a batch until the test ends it. For a text the output is [first id, sum of ids] of its row,
+ * for raw tensors twice the values of the first input, under each name that is asked for.
+ */
 export class GatedPool implements ExecutorPool {
   readonly held: HeldBatch[] = [];
   failure: Error | undefined;
+  /** Gives raw tensors as one row, as a model would whose output has no batch dimension. */
+  flattens = false;
   #free: number;
   #listeners: (() => void)[] = [];
 
@@ -48,29 +62,34 @@ export class GatedPool implements ExecutorPool {
   }
 
   #run(batch: Batch): Promise<BatchResult> {
-    if (batch.kind !== 'tokens') throw new Error('texts only');
     this.#free--;
-    const rows = readRows(batch);
+    const rows = batch.kind === 'tokens' ? readRows(batch) : readTensorRows(batch);
     return new Promise((resolve, reject) => {
       const end = (settle: () => void) => {
         this.held.splice(this.held.indexOf(held), 1);
         this.#free++;
         settle();
       };
-      const outputs = rows.map((ids) =>
-        Float32Array.of(
-          ids[0]!,
-          ids.reduce((sum, id) => sum + id, 0),
-        ),
-      );
       const held: HeldBatch = {
         batch,
         rows,
-        succeed: () => end(() => resolve({ outputs, tensors: [], computeUs: 10, postUs: 1 })),
+        succeed: () => end(() => resolve({ ...this.#answer(batch, rows), computeUs: 10, postUs: 1 })),
         fail: (error) => end(() => reject(error)),
       };
       this.held.push(held);
     });
+  }
+
+  #answer(batch: Batch, rows: number[][]): Pick<BatchResult, 'outputs' | 'tensors'> {
+    if (batch.kind === 'tensors') return { outputs: [], tensors: this.#doubled(batch, rows) };
+    const sum = (ids: number[]) => ids.reduce((total, id) => total + id, 0);
+    return { outputs: rows.map((ids) => Float32Array.of(ids[0]!, sum(ids))), tensors: [] };
+  }
+
+  #doubled({ inputs, outputs }: TensorBatch, rows: number[][]): RawTensor[] {
+    const { shape } = inputs[0]!;
+    const doubled = rows.flat().map((value) => value * 2);
+    return outputs.map((name) => fp32(name, this.flattens ? [doubled.length + 1000] : shape, doubled));
   }
 }
 
@@ -83,4 +102,12 @@ function readRows({ tokens, rows, length, lengths }: TokenBatch): number[][] {
       throw new Error(`row ${r}: the mask has ${used} tokens, lengths says ${lengths[r]}`);
     return Array.from(ids.subarray(r * length, r * length + used), Number);
   });
+}
+
+function readTensorRows({ inputs, rows }: TensorBatch): number[][] {
+  const [first] = inputs;
+  if (first!.shape[0] !== rows) throw new Error(`${rows} rows, but shape [${first!.shape.join(', ')}]`);
+  const all = values(first!);
+  const width = all.length / rows;
+  return Array.from({ length: rows }, (_, row) => all.slice(row * width, (row + 1) * width));
 }

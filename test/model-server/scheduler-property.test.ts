@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
 import type { GatedPool } from './gated-pool.ts';
-import { input, settle, setUp } from './scheduler-setup.ts';
+import { values } from './raw-tensors.ts';
+import { call, input, settle, setUp } from './scheduler-setup.ts';
 
 describe('under any sequence of events', () => {
   const event = fc.oneof(
@@ -12,6 +13,15 @@ describe('under any sequence of events', () => {
         do: fc.constant('submit' as const),
         length: fc.integer({ min: 1, max: 12 }),
         inputs: fc.integer({ min: 1, max: 3 }),
+      }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        do: fc.constant('infer' as const),
+        rows: fc.integer({ min: 1, max: 5 }),
+        width: fc.integer({ min: 1, max: 2 }),
+        joinable: fc.boolean(),
       }),
     },
     {
@@ -28,7 +38,7 @@ describe('under any sequence of events', () => {
     },
   );
 
-  it('settles every admitted input exactly once, and with its own result', async () => {
+  it('settles every admitted text and tensor exactly once, and with its own result', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(event, { maxLength: 60 }),
@@ -38,11 +48,11 @@ describe('under any sequence of events', () => {
           const controllers: AbortController[] = [];
           const settled: number[] = [];
           let nextId = 1;
-          const watch = (promise: Promise<{ output: Float32Array }>, id: number, length: number) =>
+          const watch = <Result>(promise: Promise<Result>, id: number, check: (result: Result) => void) =>
             promise.then(
               (result) => {
                 settled.push(id);
-                expect(Array.from(result.output)).toEqual([id, id * length]);
+                check(result);
               },
               (error) => {
                 settled.push(id);
@@ -62,7 +72,31 @@ describe('under any sequence of events', () => {
                 });
                 controllers.push(controller);
                 for (const [index, promise] of promises.entries())
-                  watched.push(watch(promise, ids[index]!, next.length));
+                  watched.push(
+                    watch(promise, ids[index]!, ({ output }) =>
+                      expect(Array.from(output)).toEqual([ids[index], ids[index]! * next.length]),
+                    ),
+                  );
+              } catch (error) {
+                expect(error).toMatchObject({ reason: 'QUEUE_FULL' });
+              }
+            } else if (next.do === 'infer') {
+              const id = nextId++;
+              const { rows, width, joinable } = next;
+              const given = call(Array<number>(rows).fill(id), { width, joinable });
+              const controller = new AbortController();
+              controllers.push(controller);
+              try {
+                const promise = scheduler.submitTensors(given, {
+                  signal: controller.signal,
+                  deadlineUs: clock.nowUs() + 5000,
+                });
+                watched.push(
+                  watch(promise, id, ({ tensors }) => {
+                    expect(tensors.map((tensor) => tensor.shape)).toEqual([[rows, width]]);
+                    expect(values(tensors[0]!)).toEqual(Array<number>(rows * width).fill(id * 2));
+                  }),
+                );
               } catch (error) {
                 expect(error).toMatchObject({ reason: 'QUEUE_FULL' });
               }
@@ -71,6 +105,11 @@ describe('under any sequence of events', () => {
             else end(pool, next.do, next.which);
             clock.tick();
             await settle();
+            for (const { batch, rows } of pool.held) {
+              // What is larger than a batch may be runs alone; nothing else is.
+              if (batch.kind === 'tensors' && new Set(rows.map(String)).size > 1)
+                expect(batch.rows).toBeLessThanOrEqual(4);
+            }
           }
           while (pool.held.length > 0) {
             pool.held[0]!.succeed();
@@ -81,6 +120,7 @@ describe('under any sequence of events', () => {
           expect(settled).toHaveLength(watched.length);
           expect(scheduler.queuedItems).toBe(0);
           expect(scheduler.queuedTokens).toBe(0);
+          await scheduler.close();
         },
       ),
       { numRuns: 200 },
