@@ -28,7 +28,14 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
     summary: 'bring a model from the Hugging Face hub or a folder into the repository',
     load: () => import('./commands/pull.ts'),
   },
-  models: { summary: 'list the models of a running server', load: () => import('./commands/models.ts') },
+  models: {
+    summary: 'list the models of a running server, load and unload them',
+    load: () => import('./commands/models.ts'),
+  },
+  rollout: {
+    summary: 'divide requests between the versions of a model',
+    load: () => import('./commands/rollout.ts'),
+  },
   doctor: {
     summary: 'check this machine, the models and what is configured',
     load: () => import('./commands/doctor.ts'),
@@ -42,15 +49,25 @@ async function program(args: readonly string[]): Promise<Command> {
     .helpCommand('help [command]', 'show the help of a command')
     .showHelpAfterError('(see --help)')
     .exitOverride()
+    // Flags behind a command are that command's, such as a --version of its own; commands inherit this.
+    .enablePositionalOptions()
     .addHelpText('after', rootHelp);
   const words = args.filter((word) => !word.startsWith('-'));
   const wanted = words[0] === 'help' ? words[1] : words[0];
   for (const [name, { summary, load }] of Object.entries(commands)) {
     const command = name === wanted ? (await load()).command() : new Command(name);
-    root.addCommand(command.name(name).summary(summary).copyInheritedSettings(root));
-    if (name === wanted) command.addHelpText('after', exitCodesHelp);
+    root.addCommand(command.name(name).summary(summary));
+    inherit(command, root);
+    if (name === wanted)
+      for (const one of [command, ...command.commands]) one.addHelpText('after', exitCodesHelp);
   }
   return root;
+}
+
+/** Gives a command and those below it the root's ways to fail. */
+function inherit(command: Command, parent: Command): void {
+  command.copyInheritedSettings(parent);
+  for (const sub of command.commands) inherit(sub, command);
 }
 
 const rootHelp = `

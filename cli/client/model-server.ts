@@ -7,7 +7,7 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { CommandFailure } from '../exit-codes.ts';
 import { runsFromSource } from '../package-root.ts';
 
@@ -15,12 +15,15 @@ import { runsFromSource } from '../package-root.ts';
 export class ModelServer implements Disposable {
   readonly address: string;
   readonly #client: Client;
+  readonly #metadata = new Metadata();
 
-  constructor(address: string) {
+  /** @param adminKey goes along with every call; empty: none */
+  constructor(address: string, adminKey = '') {
     this.address = address;
     this.#client = new Client(address, credentials.createInsecure(), {
       'grpc.max_receive_message_length': 64 * 1024 * 1024,
     });
+    if (adminKey !== '') this.#metadata.set('authorization', `Bearer ${adminKey}`);
   }
 
   /**
@@ -38,11 +41,11 @@ export class ModelServer implements Disposable {
         (value) => Buffer.from(toBinary(method.input, value)),
         (bytes) => fromBinary(method.output, bytes),
         create(method.input, request),
-        new Metadata(),
+        this.#metadata,
         { deadline: Date.now() + timeoutMs },
         (error, reply) => {
           if (reply !== undefined && error === null) resolve(reply);
-          else reject(this.#failure(error?.code, error?.details ?? 'no reply'));
+          else reject(this.#failure(error, timeoutMs));
         },
       );
     });
@@ -52,13 +55,20 @@ export class ModelServer implements Disposable {
     this.#client.close();
   }
 
-  #failure(code: number | undefined, details: string): CommandFailure {
-    if (code === status.UNAVAILABLE || code === status.DEADLINE_EXCEEDED) {
+  #failure(error: ServiceError | null, timeoutMs: number): CommandFailure {
+    const details = error?.details ?? 'no reply';
+    // A server that answers names its reason; without one nobody has answered.
+    const answered = (error?.metadata.get('nereid-reason').length ?? 0) > 0;
+    if (!answered && error?.code === status.UNAVAILABLE) {
       const start = runsFromSource ? 'npm start' : 'nereid up';
       return new CommandFailure(
         `no model server answers at ${this.address} (${details}). Start it with: ${start}   (or name another address with --server-address)`,
       );
     }
+    if (!answered && error?.code === status.DEADLINE_EXCEEDED)
+      return new CommandFailure(
+        `the model server at ${this.address} has not answered within ${timeoutMs / 1000} s. Is it one? If so, it may still be at work on this.`,
+      );
     return new CommandFailure(`the model server at ${this.address} says: ${details}`);
   }
 }
