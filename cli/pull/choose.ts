@@ -135,7 +135,11 @@ function reason(
   others: readonly OnnxName[],
 ): string {
   const made = target === undefined ? '' : `, made for ${target}, which this processor has`;
-  if (variant !== 'auto') return `${precision}, as --variant ${variant} asks${made}`;
+  const caution =
+    precision === 'int8' || precision === 'uint8'
+      ? '; 8-bit vectors can depend on the texts beside them: the server checks it at load'
+      : '';
+  if (variant !== 'auto') return `${precision}, as --variant ${variant} asks${made}${caution}`;
   if (precision === 'fp32') {
     const level = optimised === 0 ? '' : `, optimised offline (level ${optimised})`;
     const faster = others.some((other) => other.precision === 'int8' || other.precision === 'uint8')
@@ -143,7 +147,7 @@ function reason(
       : '';
     return `full precision${level}: vectors match the reference and do not depend on their batch${faster}`;
   }
-  return `the most precise file there is (${precision}${made}); there is none of full precision`;
+  return `the most precise file there is (${precision}${made}); there is none of full precision${caution}`;
 }
 
 function noOnnx(paths: readonly string[]): CommandFailure {

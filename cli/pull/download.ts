@@ -17,7 +17,7 @@ interface Progress {
   /** The most that `bytes` ever was: a server without ranges starts again and again. */
   furthestBytes: number;
   sha256: Hash;
-  gitSha1: Hash;
+  gitSha1: Hash | undefined;
 }
 
 /**
@@ -46,7 +46,7 @@ export async function downloadFile(
     });
   }
   const sha256 = progress.sha256.digest('hex');
-  await checkHash(file, target, { sha256, gitSha1: progress.gitSha1.digest('hex') });
+  await checkHash(file, target, { sha256, gitSha1: progress.gitSha1?.digest('hex') });
   if (file.sha256 === undefined && file.gitSha1 === undefined)
     onEvent({
       event: 'note',
@@ -62,7 +62,7 @@ function emptyProgress(file: SourceFile): Progress {
     furthestBytes: 0,
     sha256: createHash('sha256'),
     // Git hashes a file with its length before it.
-    gitSha1: createHash('sha1').update(`blob ${file.bytes}\0`),
+    gitSha1: file.gitSha1 === undefined ? undefined : createHash('sha1').update(`blob ${file.bytes}\0`),
   };
 }
 
@@ -73,7 +73,7 @@ function startAgain(file: SourceFile, progress: Progress): void {
 
 function take(progress: Progress, part: Uint8Array): void {
   progress.sha256.update(part);
-  progress.gitSha1.update(part);
+  progress.gitSha1?.update(part);
   progress.bytes += part.length;
 }
 
@@ -193,7 +193,7 @@ function startsAt(response: Response): number | undefined {
 async function checkHash(
   file: SourceFile,
   target: string,
-  actual: { sha256: string; gitSha1: string },
+  actual: { sha256: string; gitSha1: string | undefined },
 ): Promise<void> {
   const kind = file.sha256 !== undefined ? 'sha256' : 'gitSha1';
   const expected = file[kind];

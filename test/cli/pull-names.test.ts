@@ -85,6 +85,10 @@ test('a choice says why, and what else there is', () => {
   expect(chooseOnnx(published, { variant: 'int8' }, vnni).why).toContain(
     'made for avx512_vnni, which this processor has',
   );
+  expect(chooseOnnx(published, { variant: 'int8' }, vnni).why).toContain(
+    'can depend on the texts beside them',
+  );
+  expect(chooseOnnx(['model.onnx'], { variant: 'auto' }, vnni).why).not.toContain('--variant int8');
   expect(chooseOnnx(['model_q4.onnx'], { variant: 'auto' }, vnni).why).toContain('none of full precision');
 });
 

@@ -17,7 +17,7 @@ import { openHub } from '../../cli/pull/hub.ts';
 import { hubAccess } from '../../cli/pull/hub-request.ts';
 import { type PullRequest, type PullResult, pull } from '../../cli/pull/pull.ts';
 import type { PullEvent, Surroundings } from '../../cli/pull/source.ts';
-import { type FakeHub, sha256 } from './fake-hub.ts';
+import { type FakeHub, type FakeHubOptions, fakeHub, sha256 } from './fake-hub.ts';
 
 /** A folder of this test's own. */
 export function emptyFolder(): string {
@@ -194,3 +194,16 @@ export function checkManifest(folder: string): string[] {
   expect([...targets, 'SHA256SUMS'].sort()).toEqual(there.sort());
   return targets.filter((target) => target !== 'pulled.json');
 }
+
+/** The weights of the embedder that a pull takes unless told. */
+export const MODEL = 'onnx/model.onnx';
+/** Those of its files that come from the other host. */
+export const LARGE_FILES = [MODEL, 'onnx/model_int8.onnx'];
+
+/** A hub that has the embedder. */
+export const hubWith = (options: Partial<FakeHubOptions> = {}) =>
+  fakeHub({ files: embedderFiles(), lfs: LARGE_FILES, ...options });
+
+/** Downloads of its weights from the host of large files. */
+export const downloads = (hub: FakeHub) =>
+  hub.requests.filter(({ host, path }) => host === 'cdn' && path === `/${MODEL}`);

@@ -94,15 +94,16 @@ test('--json tells events and the result as lines', async () => {
   });
 });
 
-test('Ctrl-C keeps what has arrived, says how to go on, and the same command does', async () => {
+/** A pull by the command line that has got a part of the weights, from a hub that then holds the rest back. */
+async function halfPulled() {
   const files = embedderFiles({ bytes: 200_000 });
   const content = files[MODEL] as Uint8Array;
-  let held = true;
+  const state = { held: true };
   const hub = await fakeHub({
     files,
     lfs: [MODEL],
     handle: ({ host }, response) => {
-      if (host !== 'cdn' || !held) return false;
+      if (host !== 'cdn' || !state.held) return false;
       response.writeHead(200, { 'content-length': content.length });
       response.write(content.subarray(0, 50_000));
       return true;
@@ -112,16 +113,34 @@ test('Ctrl-C keeps what has arrived, says how to go on, and the same command doe
   const args = ['pull', 'acme/Tiny-Embedder', '--json'];
   const running = spawnNode(inCheckout('cli/nereid.ts'), args, options);
   await running.line(/"file_progress"/);
+  const again = async () => {
+    state.held = false;
+    expect((await nereid(args, options)).code).toBe(0);
+    expect(hub.requests.find(({ range }) => range !== undefined)?.range).toMatch(/^bytes=[1-9]\d{2,}-$/);
+    checkManifest(join(repository, 'tiny-embedder', '1'));
+    expect(readdirSync(join(repository, 'tiny-embedder'))).toEqual(['1']);
+  };
+  return { running, modelFolder: join(repository, 'tiny-embedder'), again };
+}
+
+test('Ctrl-C keeps what has arrived, says how to go on, and the same command does', async () => {
+  const { running, modelFolder, again } = await halfPulled();
   running.child.kill('SIGINT');
   expect((await running.ended).code).toBe(130);
   expect(running.stderr.join('\n')).toBe(
     'error: interrupted, and no version was made. What has arrived is kept; go on with: nereid pull acme/Tiny-Embedder --json',
   );
-  expect(readdirSync(join(repository, 'tiny-embedder'))).toEqual([expect.stringMatching(/^\.pull-\w+$/)]);
-  held = false;
-  expect((await nereid(args, options)).code).toBe(0);
-  expect(hub.requests.find(({ range }) => range !== undefined)?.range).toMatch(/^bytes=[1-9]\d{2,}-$/);
-  checkManifest(join(repository, 'tiny-embedder', '1'));
+  expect(readdirSync(modelFolder)).toEqual([expect.stringMatching(/^\.pull-\w+$/)]);
+  await again();
+});
+
+test('a killed pull leaves its lock and no version, and the same command goes on', async () => {
+  const { running, modelFolder, again } = await halfPulled();
+  running.child.kill('SIGKILL');
+  await running.ended;
+  const left = readdirSync(modelFolder).sort();
+  expect(left).toEqual([expect.stringMatching(/^\.pull-\w+$/), expect.stringMatching(/^\.pull-\w+\.lock$/)]);
+  await again();
 });
 
 test.each([
