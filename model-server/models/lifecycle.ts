@@ -8,7 +8,7 @@ import { RUNTIME_BYTES } from './memory/predict.ts';
 import { PressureWatch } from './memory/pressure.ts';
 import { type MemoryReading, readMemory } from './memory/read-memory.ts';
 import { type ControlMode, type Names, Registry } from './registry.ts';
-import { RepositoryWatch } from './repository/watch.ts';
+import { RepositoryWatch, type WatchOptions } from './repository/watch.ts';
 import { Serving } from './serving.ts';
 
 export interface LifecycleOptions {
@@ -35,8 +35,9 @@ export interface LifecycleOptions {
   log: Log;
   /** How to wait; tests drive it by hand. */
   after?: (delayMs: number, task: () => void) => () => void;
-  /** For tests. */
+  /** For tests: what memory there is, and when files count as finished. */
   readMemory?: () => MemoryReading;
+  watch?: WatchOptions;
 }
 
 const BUDGET_SHARE = 0.8;
@@ -78,7 +79,7 @@ export class Lifecycle {
       devices,
       signal: this.#aborting.signal,
     };
-    const watch = new RepositoryWatch(options.repository);
+    const watch = new RepositoryWatch(options.repository, options.watch);
     this.registry = new Registry({ mode, loadModels, preload, watch, host: this.host, log });
     this.serving = new Serving(this.registry);
     const floorBytes = options.floorBytes ?? totalBytes * FLOOR_SHARE;
