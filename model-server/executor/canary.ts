@@ -1,4 +1,4 @@
-import type { Batch, BatchResult } from '../types.ts';
+import type { Batch, BatchResult, RawTensor } from '../types.ts';
 
 /** A batch whose answer is known, to tell an instance that fails from an input that can't be computed. */
 export interface Canary {
@@ -17,19 +17,39 @@ export function canaryBatch({ batch }: Canary): Batch {
 
 /** @returns what is wrong with the answer to a canary; undefined when nothing is */
 export function canaryFault({ batch, expected }: Canary, result: BatchResult): string | undefined {
-  if (batch.kind === 'tensors') {
-    const [got, wanted] = [result.tensors.length, batch.outputs.length];
-    if (got !== wanted) return `${got} outputs instead of ${wanted}`;
-    const other = expected?.tensors.find((tensor, at) => !sameShape(tensor.shape, result.tensors[at]!.shape));
-    if (other !== undefined) return `output ${other.name} has another shape than before`;
-    const broken = result.tensors.find((tensor) => tensor.dataType === 'FP32' && !isFinite32(tensor.data));
-    return broken === undefined ? undefined : `output ${broken.name} has values that are not finite`;
+  return batch.kind === 'tensors'
+    ? tensorFault(batch.outputs, result.tensors, expected?.tensors)
+    : textFault(batch.rows, result.outputs, expected?.outputs);
+}
+
+/** Values are not compared: a model of raw tensors may draw random numbers. */
+function tensorFault(
+  names: readonly string[],
+  tensors: readonly RawTensor[],
+  expected: readonly RawTensor[] | undefined,
+): string | undefined {
+  if (tensors.length !== names.length) return `${tensors.length} outputs instead of ${names.length}`;
+  for (const [at, tensor] of tensors.entries()) {
+    const wanted = expected?.[at];
+    if (wanted !== undefined && !sameShape(wanted.shape, tensor.shape))
+      return `output ${tensor.name} has shape [${tensor.shape.join(', ')}] instead of [${wanted.shape.join(', ')}]`;
+    // Made-up inputs can have an answer that is no number, such as a logarithm of zero; then it proves nothing.
+    if (!isFinite32(tensor) && (wanted === undefined || isFinite32(wanted)))
+      return `output ${tensor.name} has values that are not finite`;
   }
-  if (result.outputs.length !== batch.rows) return `${result.outputs.length} rows instead of ${batch.rows}`;
-  for (const [row, output] of result.outputs.entries()) {
+  return undefined;
+}
+
+function textFault(
+  rows: number,
+  outputs: readonly Float32Array[],
+  expected: readonly Float32Array[] | undefined,
+): string | undefined {
+  if (outputs.length !== rows) return `${outputs.length} rows instead of ${rows}`;
+  for (const [row, output] of outputs.entries()) {
     if (output.length === 0) return `row ${row} is empty`;
     if (!output.every(Number.isFinite)) return `row ${row} has values that are not finite`;
-    const fault = expected && difference(expected.outputs[row]!, output);
+    const fault = expected && difference(expected[row]!, output);
     if (fault !== undefined) return `row ${row} ${fault}`;
   }
   return undefined;
@@ -48,7 +68,8 @@ function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((dimension, at) => dimension === b[at]);
 }
 
-function isFinite32(data: Uint8Array): boolean {
+function isFinite32({ dataType, data }: RawTensor): boolean {
+  if (dataType !== 'FP32') return true;
   const aligned = data.byteOffset % 4 === 0 ? data : data.slice();
   return new Float32Array(aligned.buffer, aligned.byteOffset, data.byteLength / 4).every(Number.isFinite);
 }
