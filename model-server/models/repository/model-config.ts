@@ -4,6 +4,7 @@ import type { Pooling, TensorSpec } from '../../types.ts';
 import type { SourcedValue } from '../reports.ts';
 import { type Reshape, type ServedTensors, serveTensors } from './declared-tensors.ts';
 import { type HubFacts, type ImageInput, type Prompts, readHubFacts } from './hub-files.ts';
+import { readOfVersion } from './missing.ts';
 import { type OnnxFile, readOnnxFile } from './onnx-file.ts';
 import { Origins } from './origins.ts';
 import { type Parameters, readParameters } from './parameters.ts';
@@ -82,11 +83,11 @@ export interface EffectiveConfig {
 /**
  * Reads the configuration of a version from its model file, config.pbtxt and the hub files beside it; none but the model
  * file has to be there. `override` is a Triton configuration in JSON that stands in for the file.
- * @throws ServingError MODEL_CONFIG_INVALID with all that is wrong; MODEL_LOAD_FAILED when the model file is torn
+ * @throws ServingError MODEL_CONFIG_INVALID with all that is wrong; MODEL_LOAD_FAILED when the model file is torn or gone
  */
 export async function readModelConfig(files: VersionFiles, override?: string): Promise<EffectiveConfig> {
   const { message, source } = await readTritonConfig(files, override);
-  const onnx = await readOnnxFile(files.modelFile);
+  const onnx = await readOfVersion(files, () => readOnnxFile(files.modelFile));
   if (!onnx.complete) throw new ServingError('MODEL_LOAD_FAILED', `${files.modelFile} is ${onnx.why}`);
   const hub = await readHubFacts(files);
   const parameters = readParameters(message);

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileMark, markFolder, markShared } from './file-marks.ts';
+import { readOfVersion } from './missing.ts';
 import type { ModelConfig } from './model-config.ts';
 import { isManifest } from './sha256-manifest.ts';
 import type { VersionFiles } from './version-files.ts';
@@ -14,13 +15,14 @@ const known = new Map<string, string>();
  * The space id of an embedding model: a hash of all that decides its vectors (the files of its version, so that weights
  * outside model.onnx count too, the tokenizer, pooling, normalisation and length), so that a renamed model keeps its space
  * and a changed one gets a new one. It is remembered for as long as the files stay the same.
+ * @throws ServingError MODEL_LOAD_FAILED when a file is gone
  */
 export async function hashSpace(files: VersionFiles, config: ModelConfig): Promise<string> {
   const settings = settingsOf(config);
   const key = `${files.versionFolder}\0${files.signature}\0${settings}`;
   const before = known.get(key);
   if (before !== undefined) return before;
-  const space = await hashFiles(files, settings);
+  const space = await readOfVersion(files, () => hashFiles(files, settings));
   if (known.size >= MOST_KNOWN) known.delete(known.keys().next().value!);
   known.set(key, space);
   return space;
@@ -50,7 +52,7 @@ async function hashFiles(files: VersionFiles, settings: string): Promise<string>
 }
 
 function decidesVectors(name: string): boolean {
-  return !TOKENIZER_FILES.includes(name) && !isManifest(name) && name !== 'golden.json';
+  return !TOKENIZER_FILES.includes(name) && !isManifest(name) && !NOT_WEIGHTS.has(name);
 }
 
 const contents = ({ path }: FileMark) => createReadStream(path, { highWaterMark: 1024 * 1024 });

@@ -122,7 +122,7 @@ class Parser {
     while (!this.#isClose(close)) {
       const field = this.#next();
       if (field.kind !== 'name')
-        throw new TextProtoError(field.line, `expected a field name, found ${field.text}`);
+        throw new TextProtoError(field.line, `expected a field name, found ${told(field)}`);
       add(fields, field.text, this.#fieldValue());
       if (this.#peekSymbol(',') || this.#peekSymbol(';')) this.#at++;
     }
@@ -150,7 +150,7 @@ class Parser {
       const after = this.#next();
       if (after.kind === 'symbol' && after.text === ']') return values;
       if (after.kind !== 'symbol' || after.text !== ',')
-        throw new TextProtoError(after.line, `expected , or ], found ${after.text}`);
+        throw new TextProtoError(after.line, `expected , or ], found ${told(after)}`);
     }
   }
 
@@ -164,7 +164,7 @@ class Parser {
     if (scalarAllowed && token.kind === 'symbol' && token.text === '-') return this.#negative();
     throw new TextProtoError(
       token.line,
-      `expected ${scalarAllowed ? 'a value' : ': or {'}, found ${token.text}`,
+      `expected ${scalarAllowed ? 'a value' : ': or {'}, found ${told(token)}`,
     );
   }
 
@@ -172,7 +172,7 @@ class Parser {
     const token = this.#next();
     const value = token.kind === 'number' ? toNumber(token) : UNCOMMON.get(token.text.toLowerCase());
     if (token.kind === 'string' || value === undefined)
-      throw new TextProtoError(token.line, `expected a number after -, found ${token.text}`);
+      throw new TextProtoError(token.line, `expected a number after -, found ${told(token)}`);
     return -value;
   }
 
@@ -206,6 +206,9 @@ class Parser {
   }
 }
 
+/** A token as errors show it. */
+const told = ({ text }: Token) => (text.length > 100 ? `${text.slice(0, 100)}…` : text);
+
 const UNCOMMON = new Map([
   ['inf', Infinity],
   ['infinity', Infinity],
@@ -230,12 +233,13 @@ function add(
   else before.push(value);
 }
 
-function toNumber({ text, line }: Token): number {
+function toNumber(token: Token): number {
+  const { text, line } = token;
   if (/^0[0-7]+$/.test(text)) return Number.parseInt(text, 8);
   const isHex = /^0[xX]/.test(text);
   const isDecimal = /^(?:0|[1-9]\d*)?(?:\.\d*)?(?:[eE][+-]?\d+)?[fF]?$|^0\d*[.eE]/.test(text);
   const value = Number(isHex ? text : text.replace(/[fF]$/, ''));
   if ((!isHex && !isDecimal) || Number.isNaN(value))
-    throw new TextProtoError(line, `${text} is not a number`);
+    throw new TextProtoError(line, `${told(token)} is not a number`);
   return value;
 }
