@@ -1,5 +1,6 @@
 import { ServingError } from '../errors.ts';
 import type { BackendInfo, Batch, BatchResult, Executor, InstanceState } from '../types.ts';
+import { buffersOf, resultOf } from './batch-message.ts';
 import { type Canary, canaryBatch, canaryFault } from './canary.ts';
 import type { Channel, Isolation } from './channel.ts';
 import { type InstancePlan, workerOptionsOf } from './devices.ts';
@@ -16,8 +17,8 @@ export const workerUrl = new URL(
 
 /** Failed batches in a row after which an instance on a CPU has to prove itself; on a GPU it is one. */
 const SUSPECT_AFTER_FAILURES = 3;
-/** Longest wait for a worker that was told to end at once; a thread in native code can't be ended. */
-const KILL_GRACE_MS = 5000;
+/** Longest wait for a thread to release its session, and again for one that was ended: in native code it can't be. */
+const GRACE_MS = 5000;
 
 export interface WorkerExecutorOptions {
   /** Model, version and instance, for messages. */
@@ -136,11 +137,20 @@ export class WorkerExecutor implements Executor {
     return this.#gone.promise;
   }
 
-  /** Ends the worker at once; what runs fails. */
+  /**
+   * Fails what runs at once and ends the worker. A thread is asked first, since a session that is not released keeps its
+   * memory; a process gives it back in any case.
+   */
   destroy(): Promise<void> {
+    const wasDead = this.#isDead();
     this.#isClosing = true;
     this.#die('closed', 'it was ended');
-    this.#kill();
+    if (wasDead || this.#options.isolation === 'process') this.#kill();
+    else {
+      this.#channel.post({ type: 'close' });
+      const cancel = this.#options.after(GRACE_MS, () => this.#kill());
+      this.#gone.promise.then(cancel);
+    }
     return this.#gone.promise;
   }
 
@@ -169,7 +179,7 @@ export class WorkerExecutor implements Executor {
       case 'result':
         this.#residentBytes = message.residentBytes;
         this.#failuresInRow = 0;
-        this.#finish()?.resolve(unpack(message));
+        this.#finish()?.resolve(resultOf(message));
         this.#rest();
         return;
       case 'batchFailed':
@@ -255,7 +265,7 @@ export class WorkerExecutor implements Executor {
     if (this.#isKilled) return;
     this.#isKilled = true;
     this.#channel.kill();
-    const cancel = this.#options.after(KILL_GRACE_MS, this.#gone.resolve);
+    const cancel = this.#options.after(GRACE_MS, this.#gone.resolve);
     this.#gone.promise.then(cancel);
   }
 
@@ -275,19 +285,4 @@ export class WorkerExecutor implements Executor {
     for (const running of this.#running.splice(0)) running.reject(error);
     if (wasReady && !this.#isClosing) this.#options.onCrash(this, why);
   }
-}
-
-/** A batch owns its buffers, so they are moved where that is possible. */
-function buffersOf(batch: Batch): ArrayBuffer[] {
-  return batch.kind === 'tokens'
-    ? [batch.tokens]
-    : batch.inputs.map((input) => input.data.buffer as ArrayBuffer);
-}
-
-function unpack(message: Extract<FromWorker, { type: 'result' }>): BatchResult {
-  const values = new Float32Array(message.buffer);
-  const outputs = message.ends.map((end, row) =>
-    values.subarray(row === 0 ? 0 : message.ends[row - 1]!, end),
-  );
-  return { outputs, tensors: message.tensors, computeUs: message.computeUs, postUs: message.postUs };
 }

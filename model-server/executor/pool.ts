@@ -116,7 +116,7 @@ export class Pool implements ExecutorPool {
     await Promise.all(this.#executors.map((executor) => executor.close()));
   }
 
-  /** Ends every instance at once. */
+  /** Fails what runs and ends every instance. */
   async destroy(): Promise<void> {
     this.#stopRespawns();
     await Promise.all(this.#executors.map((executor) => executor.destroy()));

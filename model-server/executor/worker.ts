@@ -57,13 +57,15 @@ async function handle(message: ToWorker): Promise<void> {
   if (message.type === 'open') return open(message.options);
   if (message.type === 'close') {
     // Without release the session's memory stays with the process after the thread has ended.
-    await opened?.backend.release();
+    const last = opened;
+    opened = undefined;
+    await last?.backend.release();
     port.close();
     return;
   }
   const { batch } = message;
   try {
-    if (opened === undefined) throw new Error('no model is open');
+    if (opened === undefined) throw new Error('the model is not open');
     await (batch.kind === 'tokens' ? runTexts(opened, batch) : runTensors(opened, batch));
   } catch (thrown) {
     port.send({ type: 'batchFailed', message: text(thrown) });
@@ -71,7 +73,7 @@ async function handle(message: ToWorker): Promise<void> {
 }
 
 // One after the other: a message that arrives while a batch runs must not overtake it, least of all a close.
-let last = Promise.resolve();
+let queue = Promise.resolve();
 port.onMessage((message) => {
-  last = last.then(() => handle(message));
+  queue = queue.then(() => handle(message));
 });

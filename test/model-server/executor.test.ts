@@ -1,48 +1,12 @@
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
-import { cpuInstances } from '../../model-server/executor/devices.ts';
-import { Pool, type PoolOptions } from '../../model-server/executor/pool.ts';
-import { assemble } from '../../model-server/scheduler/assemble.ts';
+import type { Pool } from '../../model-server/executor/pool.ts';
 import type { Executor } from '../../model-server/types.ts';
+import { batch, eventually, GRACE_MS, usePools } from './pool-setup.ts';
 
-const worker = new URL('../fixtures/workers/scripted.ts', import.meta.url);
-const batch = (...ids: number[]) =>
-  assemble(ids.map((id) => ({ row: { ids: Int32Array.of(id) }, reduction: { kind: 'pooled' } })));
-
-const pools: Pool[] = [];
-/** Respawns wait until the test lets them. */
-const respawns: { delayMs: number; go: () => void }[] = [];
-
-function makePool({
-  instances = 1,
-  modelFile = 'any',
-  ...options
-}: Partial<Omit<PoolOptions, 'instances'>> & { instances?: number; modelFile?: string } = {}): Pool {
-  const pool = new Pool({
-    owner: 'model m version 1',
-    session: { modelFile, intraOpThreads: 1, pooling: 'mean', normalize: true, text: true },
-    instances: cpuInstances(instances),
-    maxRespawns: 2,
-    watchdogMs: 0,
-    worker,
-    after(delayMs, go) {
-      // The grace period of an ended worker is the only longer one.
-      if (delayMs < 5000) respawns.push({ delayMs, go });
-      return () => undefined;
-    },
-    ...options,
-  });
-  pools.push(pool);
-  return pool;
-}
-
+const { makePool, fire, pending } = usePools();
 const runOn = (pool: Pool, id: number) => pool.take()!.run(batch(id));
-const freed = (pool: Pool) => vi.waitFor(() => expect(pool.free).toBeGreaterThan(0));
-
-afterEach(async () => {
-  await Promise.all(pools.splice(0).map((pool) => pool.destroy()));
-  respawns.length = 0;
-});
+const freed = (pool: Pool) => eventually(() => expect(pool.free).toBeGreaterThan(0));
 
 describe('a pool of worker threads', () => {
   it('runs batches and is free again afterwards', async () => {
@@ -112,7 +76,7 @@ describe('a pool of worker threads', () => {
     expect(error).toMatchObject({ reason: 'EXECUTOR_CRASHED' });
     expect((error as ServingError).row.retryable).toBe(true);
     expect(pool.free).toBe(0);
-    respawns.shift()!.go();
+    fire(100);
     await freed(pool);
     expect(changed).toHaveBeenCalled();
     expect((await runOn(pool, 5)).outputs[0]![0]).toBe(5);
@@ -122,7 +86,7 @@ describe('a pool of worker threads', () => {
     const pool = makePool({ instances: 2, maxRespawns: 1 });
     await pool.open();
     for (const _ of ['one', 'the other']) await expect(runOn(pool, 666)).rejects.toThrow();
-    expect(respawns.map(({ delayMs }) => delayMs)).toEqual([100, 100]);
+    expect(pending()).toEqual([100, 100]);
     expect(pool.failure).toBeUndefined();
   });
 
@@ -134,9 +98,8 @@ describe('a pool of worker threads', () => {
     pool.onChange(changed);
     for (const delayMs of [100, 200]) {
       await expect(runOn(pool, 666)).rejects.toThrow();
-      const respawn = respawns.shift()!;
-      expect(respawn.delayMs).toBe(delayMs);
-      respawn.go();
+      expect(pending()).toEqual([delayMs]);
+      fire(delayMs);
       await freed(pool);
     }
     changed.mockClear();
@@ -152,15 +115,17 @@ describe('a pool of worker threads', () => {
     await pool.open();
     const hanging = runOn(pool, 777);
     const outcome = expect(hanging).rejects.toMatchObject({ reason: 'EXECUTOR_CRASHED' });
-    await pool.destroy();
+    const ended = pool.destroy();
     await outcome;
+    fire(GRACE_MS);
+    await ended;
     await pool.destroy();
     expect(pool.states.map((state) => state.state)).toEqual(['closed', 'closed']);
     const other = makePool();
     await other.open();
     await Promise.all([other.close(), other.close()]);
     expect(other.states[0]!.state).toBe('closed');
-    expect(respawns).toHaveLength(0);
+    expect(pending()).toEqual([]);
   });
 
   it.each(['fails-to-load', 'dies-on-load'])('a model that %s is MODEL_LOAD_FAILED', async (modelFile) => {

@@ -1,4 +1,4 @@
-import { afterEach } from 'vitest';
+import { afterEach, vi } from 'vitest';
 import { cpuInstances } from '../../model-server/executor/devices.ts';
 import { Pool, type PoolOptions } from '../../model-server/executor/pool.ts';
 import { assemble } from '../../model-server/scheduler/assemble.ts';
@@ -10,6 +10,12 @@ export const canaryId = 42;
 
 export const batch = (...ids: number[]) =>
   assemble(ids.map((id) => ({ row: { ids: Int32Array.of(id) }, reduction: { kind: 'pooled' } })));
+
+/** Waits until this does not throw; the limit is there for a test that would never end. */
+export const eventually = (check: () => void) => vi.waitFor(check, { timeout: 30_000 });
+
+/** How long a thread that hangs is given to release its session. */
+export const GRACE_MS = 5000;
 
 /** A timer that runs when the test lets it. */
 export interface HeldTimer {
@@ -28,8 +34,10 @@ export function usePools() {
   const timers: HeldTimer[] = [];
 
   afterEach(async () => {
-    // An ended worker has a grace period; nothing here waits for it.
-    await Promise.all(pools.splice(0).map((pool) => pool.destroy()));
+    const ended = Promise.all(pools.splice(0).map((pool) => pool.destroy()));
+    // What still hangs has a grace period, which need not be waited for.
+    for (const timer of timers.splice(0)) timer.go();
+    await ended;
     timers.length = 0;
   });
 

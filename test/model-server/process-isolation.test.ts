@@ -1,11 +1,11 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { ServingError } from '../../model-server/errors.ts';
 import type { Pool } from '../../model-server/executor/pool.ts';
-import { batch, usePools } from './pool-setup.ts';
+import { batch, eventually, GRACE_MS, usePools } from './pool-setup.ts';
 
 const { makePool, fire, pending } = usePools();
 const runOn = (pool: Pool, ...ids: number[]) => pool.take()!.run(batch(...ids));
-const freed = (pool: Pool) => vi.waitFor(() => expect(pool.free).toBeGreaterThan(0));
+const freed = (pool: Pool) => eventually(() => expect(pool.free).toBeGreaterThan(0));
 
 describe.each(['thread', 'process'] as const)('an instance in a %s', (isolation) => {
   it('answers texts and raw tensors, and says how it is kept apart', async () => {
@@ -42,7 +42,7 @@ describe.each(['thread', 'process'] as const)('an instance in a %s', (isolation)
     expect(pool.free).toBe(1);
     expect((await runOn(pool, 5)).outputs[0]![0]).toBe(5);
     fire(100);
-    await vi.waitFor(() => expect(pool.free).toBe(2));
+    await eventually(() => expect(pool.free).toBe(2));
   });
 
   it('killed while it is closed: close does not hang', async () => {
@@ -81,13 +81,19 @@ describe.each(['thread', 'process'] as const)('an instance in a %s', (isolation)
   it('destroy ends one that loads for ever, and one that runs for ever', async () => {
     const loading = makePool({ isolation, modelFile: 'hangs-on-load' });
     const opening = loading.open().catch((thrown: ServingError) => thrown);
-    await loading.destroy();
+    const ended = loading.destroy();
+    if (isolation === 'thread') fire(GRACE_MS);
+    await ended;
     expect(await opening).toMatchObject({ reason: 'MODEL_LOAD_FAILED' });
     const running = makePool({ isolation });
     await running.open();
     const hanging = runOn(running, 777).catch((thrown: ServingError) => thrown);
-    await running.destroy();
+    const over = running.destroy();
+    // Its caller need not wait for that.
     expect(await hanging).toMatchObject({ reason: 'EXECUTOR_CRASHED' });
+    if (isolation === 'thread') fire(GRACE_MS);
+    await over;
+    expect(pending()).toEqual([]);
   });
 
   it('dies again while it is started again: waits longer, then is given up', async () => {

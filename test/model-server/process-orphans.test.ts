@@ -2,7 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
+import { eventually } from './pool-setup.ts';
 
 const program = fileURLToPath(new URL('../fixtures/workers/server.ts', import.meta.url));
 const isLinux = process.platform === 'linux';
@@ -30,8 +31,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-const allGone = (pids: number[]) =>
-  vi.waitFor(() => expect(pids.filter(isAlive)).toEqual([]), { timeout: 30_000 });
+const allGone = (pids: number[]) => eventually(() => expect(pids.filter(isAlive)).toEqual([]));
 
 describe.skipIf(!isLinux)('processes of instances', () => {
   afterEach(() => {

@@ -1,12 +1,12 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { ServingError } from '../../model-server/errors.ts';
 import type { Pool } from '../../model-server/executor/pool.ts';
-import { batch, canaryId, usePools } from './pool-setup.ts';
+import { batch, canaryId, eventually, usePools } from './pool-setup.ts';
 
 const WATCHDOG_MS = 60_000;
 const { makePool, fire, pending } = usePools();
 const runOn = (pool: Pool, ...ids: number[]) => pool.take()!.run(batch(...ids));
-const freed = (pool: Pool) => vi.waitFor(() => expect(pool.free).toBeGreaterThan(0));
+const freed = (pool: Pool) => eventually(() => expect(pool.free).toBeGreaterThan(0));
 const answer = (id: number) => ({
   outputs: [Float32Array.of(id)],
   tensors: [],
@@ -117,7 +117,7 @@ describe('the canary batch', () => {
     const pool = await withCanary({ modelFile: 'gpu-broken', onCrash: (crash) => crashes.push(crash) });
     pool.setCanary(batch(canaryId), answer(canaryId * 2));
     await expect(runOn(pool, 13)).rejects.toMatchObject({ reason: 'BATCH_FAILED' });
-    await vi.waitFor(() => expect(pool.states[0]!.state).toBe('unhealthy'));
+    await eventually(() => expect(pool.states[0]!.state).toBe('unhealthy'));
     expect(pool.healthy).toBe(false);
     expect(crashes).toMatchObject([{ why: expect.stringMatching(/canary.*row 0 is off by 42/) }]);
   });
@@ -131,7 +131,7 @@ describe('the canary batch', () => {
     const pool = await withCanary({ modelFile: 'gpu-broken', onCrash: (crash) => crashes.push(crash) });
     pool.setCanary(batch(id), expected);
     await expect(runOn(pool, 13)).rejects.toThrow();
-    await vi.waitFor(() => expect(crashes).toMatchObject([{ why: expect.stringMatching(why) }]));
+    await eventually(() => expect(crashes).toMatchObject([{ why: expect.stringMatching(why) }]));
   });
 
   it('an instance that was started again proves itself before it takes work, and is given up after the limit', async () => {
@@ -140,10 +140,10 @@ describe('the canary batch', () => {
     pool.setCanary(batch(99));
     await expect(runOn(pool, 666)).rejects.toMatchObject({ reason: 'EXECUTOR_CRASHED' });
     fire(100);
-    await vi.waitFor(() => expect(pending()).toContain(200));
+    await eventually(() => expect(pending()).toContain(200));
     expect(pool.free).toBe(0);
     fire(200);
-    await vi.waitFor(() => expect(pool.failure).toMatchObject({ reason: 'BACKEND_UNAVAILABLE' }));
+    await eventually(() => expect(pool.failure).toMatchObject({ reason: 'BACKEND_UNAVAILABLE' }));
     expect(crashes).toEqual([100, 200, undefined]);
     expect(pool.healthy).toBe(false);
   });
