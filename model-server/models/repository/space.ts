@@ -6,6 +6,8 @@ import type { ModelConfig } from './model-config.ts';
 import { isManifest } from './sha256-manifest.ts';
 import type { VersionFiles } from './version-files.ts';
 
+/** Where the vectors come from and how they were checked decides nothing; `nereid pull` notes the date among other things. */
+const NOT_WEIGHTS: ReadonlySet<string> = new Set(['golden.json', 'pulled.json']);
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'];
 /** Spaces that are kept, so that a version which is loaded again is not read again. */
 const MOST_KNOWN = 256;
