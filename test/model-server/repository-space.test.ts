@@ -60,6 +60,21 @@ describe('the space of a version', () => {
     ],
     ['batching', false, (folder) => writeFileSync(join(folder, 'config.pbtxt'), 'max_batch_size: 2')],
     ['golden vectors', false, (folder) => writeFileSync(join(folder, '1', 'golden.json'), '{}')],
+    ['provenance', false, (folder) => writeFileSync(join(folder, '1', 'pulled.json'), '{"revision": "a"}')],
+    [
+      'hub files that say the same',
+      false,
+      (folder) => {
+        writeFileSync(join(folder, '1', 'config.json'), '{"model_type": "bert"}');
+        mkdirSync(join(folder, '1', '1_Pooling'));
+        writeFileSync(join(folder, '1', '1_Pooling', 'config.json'), '{"pooling_mode_mean_tokens": true}');
+      },
+    ],
+    [
+      'files of unknown use',
+      true,
+      (folder) => writeFileSync(join(folder, '1', 'model.onnx_data'), 'weights'),
+    ],
     ['half a download', false, (folder) => writeFileSync(join(folder, '1', 'x.partial'), '{}')],
     [
       'a tokenizer of its own, the same',

@@ -54,7 +54,12 @@ async function hashFiles(files: VersionFiles, settings: string): Promise<string>
 }
 
 function decidesVectors(name: string): boolean {
-  return !TOKENIZER_FILES.includes(name) && !isManifest(name) && !NOT_WEIGHTS.has(name);
+  return (
+    !TOKENIZER_FILES.includes(name) &&
+    !isManifest(name) &&
+    !NOT_WEIGHTS.has(name) &&
+    !/^\d+_[^/]*\/config\.json$/.test(name)
+  );
 }
 
 const contents = ({ path }: FileMark) => createReadStream(path, { highWaterMark: 1024 * 1024 });
