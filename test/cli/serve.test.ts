@@ -48,7 +48,7 @@ test('models lists what the server has, as a table and as JSON', async () => {
   const { out, code } = await nereid(['models', ...address]);
   expect(code).toBe(0);
   expect(out).toMatch(/^NAME +VERSION +STATE/);
-  expect(out).toMatch(/all-minilm-l6-v2 +1 +ready +embed,rerank +384/);
+  expect(out).toMatch(/all-minilm-l6-v2 +1 +ready +embed,rerank,infer +384/);
   const { models } = JSON.parse((await nereid(['models', '--json', ...address])).out);
   expect(models[0]).toMatchObject({ name: 'all-minilm-l6-v2', state: 'ready', dimension: 384 });
 });

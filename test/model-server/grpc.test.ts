@@ -110,7 +110,7 @@ describe('Embed', () => {
       { version: 9, inputs: ['a'] },
       status.NOT_FOUND,
       'VERSION_NOT_FOUND',
-      /no version 9; version 1/,
+      /no version 9; served are: 1/,
     ],
     [
       'another space',
@@ -273,7 +273,8 @@ describe('Rerank, Tokenize, ListModels', () => {
     expect(reply.models).toHaveLength(1);
     expect(reply.models[0]).toMatchObject({
       state: 'ready',
-      tasks: ['embed', 'rerank'],
+      tasks: ['embed', 'rerank', 'infer'],
+      served: true,
       dimension: 384,
       maxTokens: 256,
     });

@@ -110,9 +110,15 @@ describe('gRPC health and reflection', () => {
         'nereid.serving.v1.EmbedService',
         'nereid.serving.v1.RerankService',
         'nereid.serving.v1.ModelService',
+        'nereid.admin.v1.AdminService',
+        'inference.GRPCInferenceService',
       ]),
     );
     expect(await reflection.messagesOf('nereid.serving.v1.EmbedService')).toContain('EmbedRequest');
+    expect(await reflection.messagesOf('inference.GRPCInferenceService')).toContain('ModelInferRequest');
+    expect(await reflection.messagesOf('nereid.admin.v1.AdminService')).toEqual(
+      expect.arrayContaining(['LoadModelRequest', 'ModelInfo']),
+    );
   });
 });
 
@@ -154,7 +160,9 @@ describe('shutdown', () => {
     await server!.close();
   });
 
-  it('fails to start when no model can be loaded, and says why', async () => {
-    await expect(start({ modelRepository: import.meta.dirname })).rejects.toThrow(/holds no model/);
+  it('fails to start without a model repository, and says why', async () => {
+    await expect(start({ modelRepository: `${import.meta.dirname}/nowhere` })).rejects.toThrow(
+      /nowhere is not a folder/,
+    );
   });
 });
