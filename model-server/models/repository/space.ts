@@ -6,8 +6,17 @@ import type { ModelConfig } from './model-config.ts';
 import { isManifest } from './sha256-manifest.ts';
 import type { VersionFiles } from './version-files.ts';
 
-/** Where the vectors come from and how they were checked decides nothing; `nereid pull` notes the date among other things. */
-const NOT_WEIGHTS: ReadonlySet<string> = new Set(['golden.json', 'pulled.json']);
+/** Where the vectors come from and how they were checked decides nothing; the hub files have their say in the settings. */
+const NOT_WEIGHTS: ReadonlySet<string> = new Set([
+  'config.json',
+  'config_sentence_transformers.json',
+  'golden.json',
+  'modules.json',
+  'preprocessor_config.json',
+  'pulled.json',
+  'sentence_bert_config.json',
+  'special_tokens_map.json',
+]);
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'];
 /** Spaces that are kept, so that a version which is loaded again is not read again. */
 const MOST_KNOWN = 256;
