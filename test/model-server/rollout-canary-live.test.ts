@@ -206,6 +206,8 @@ describe('a canary', () => {
     here.answer(1, 100);
     await here.rollout.idle();
     expect(here.percentNow()).toBe(0);
+    // What is decided stays so, even when later requests that name the version go well.
+    for (let at = 0; at < 1000; at++) here.rollout.record({ version: 2, ms: 10, ok: true });
     here.clock.advance(10_000_000);
     here.answer(1, 1);
     await here.rollout.idle();
@@ -232,6 +234,41 @@ describe('a canary', () => {
     await here.rollout.reload();
     await here.rollout.idle();
     expect(here.percentNow()).toBe(100);
+  });
+
+  it('is judged at once although the one before could not be written', async () => {
+    await here.write(stable);
+    await here.rollout.startCanary({ ...canary, steps: [50, 100], minRequests: 20 });
+    writeFileSync(here.file, `${here.text()}# edited`);
+    here.answer(2, 20);
+    await here.rollout.idle();
+    expect(here.messages('error')).toHaveLength(1);
+    await here.rollout.rollBack();
+    await here.rollout.startCanary({ ...canary, steps: [50, 100], minRequests: 20 });
+    here.answer(2, 20);
+    await here.rollout.idle();
+    expect(here.percentNow()).toBe(100);
+  });
+
+  it('that a command ends while it is being advanced is ended, and not advanced', async () => {
+    await here.write(stable);
+    await here.rollout.startCanary({ ...canary, steps: [50, 100], minRequests: 20 });
+    here.answer(2, 19);
+    const ended = here.rollout.rollBack();
+    here.answer(2, 1);
+    await ended;
+    await here.rollout.idle();
+    expect(here.whatHappened()).toEqual(['rolled back by command', 'started by command']);
+    expect(here.messages('error')).toEqual([]);
+  });
+
+  it('is left as it is after close', async () => {
+    await here.write(stable);
+    await here.rollout.startCanary({ ...canary, minRequests: 1 });
+    await here.rollout.close();
+    here.answer(2, 1);
+    await here.rollout.idle();
+    expect(here.percentNow()).toBe(1);
   });
 
   it('is not held back by a problem elsewhere in the plan when it must go back', async () => {

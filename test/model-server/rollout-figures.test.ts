@@ -178,6 +178,12 @@ describe('the book of mirrored requests', () => {
     });
   });
 
+  it('leaves out rankings of other documents', () => {
+    const book = new ShadowBook();
+    book.add({ ...pair, kind: 'rerank', ms: 1, againstMs: 1, scores: [3, 2, 1], againstScores: [1, 2] });
+    expect(book.read()[0]).toMatchObject({ requests: 1, kendallTau: undefined, topOverlap: undefined });
+  });
+
   it('compares 32 texts of a request at most', () => {
     const book = new ShadowBook();
     const vectors = Array.from({ length: 500 }, () => Float32Array.of(1));

@@ -87,6 +87,8 @@ describe('the file', () => {
     expect(here.rollout.status().problem).toBe(
       'alias "stable" names version 9, which does not exist; there are 1, 2, 3',
     );
+    here.facts[2]!.space = 't';
+    await here.rollout.reload();
     expect(here.messages('error')).toHaveLength(3);
     expect(here.messages('error')[1]).toMatch(
       /rollout\.yaml of model m is not fully in force: rollout\.yaml:1: x is no setting/,
@@ -139,5 +141,8 @@ describe('figures', () => {
       { version: 1, requests: 100, errors: 0, p50Ms: 50, p99Ms: 99 },
       { version: 2, requests: 1, errors: 1, p50Ms: 0, p99Ms: 0 },
     ]);
+    here.facts = here.facts.slice(0, 1);
+    await here.rollout.reload();
+    expect(here.rollout.status().traffic.map(({ version }) => version)).toEqual([1]);
   });
 });

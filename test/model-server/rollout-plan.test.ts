@@ -90,6 +90,10 @@ describe('a claimed space', () => {
   ])('with %s', (_what, sameSpace, version, ownSpace, expected) => {
     expect(claimedSpace(plan({ sameSpace }), facts, { version, ownSpace })).toBe(expected);
   });
+  it('of a version below all that are listed is its own', () => {
+    const claim = plan({ sameSpace: [1, 4] });
+    expect(claimedSpace(claim, facts.slice(1), { version: 1, ownSpace: 'x' })).toBe('x');
+  });
   it('without a plan is its own', () => {
     expect(claimedSpace(undefined, facts, { version: 2, ownSpace: 'b' })).toBe('b');
   });
@@ -135,6 +139,11 @@ describe('routes', () => {
     expect(shareOf(going, same, () => false)).toEqual({ undefined: close(1) });
   });
 
+  it('give a canary no more than its percent where its version has a weight already', () => {
+    const going = plan({ aliases: { stable: { 1: 50, 2: 50 } }, canary });
+    expect(shareOf(going, same)).toEqual({ 1: close(0.75), 2: close(0.25) });
+  });
+
   it('leave out versions that are gone', () => {
     expect(shareOf(mixed, [embedder(2, 'a')])).toEqual({ 2: close(1) });
     const going = plan({ aliases: { stable: { 1: 100 } }, canary });
@@ -146,6 +155,7 @@ describe('routes', () => {
     expect(shareOf(mixed, apart)).toEqual({ 1: close(1) });
     expect(shareOf({ ...mixed, mixedSpaces: true }, apart)).toEqual({ 1: close(0.7), 2: close(0.3) });
     expect(shareOf(plan({ aliases: { stable: { 1: 100 } }, canary }), apart)).toEqual({ 1: close(1) });
+    expect(shareOf(plan({ aliases: { stable: { 1: 10, 2: 90 } }, canary }), apart)).toEqual({ 1: close(1) });
   });
 });
 

@@ -18,6 +18,7 @@ describe('a shadow', () => {
     expect(here.rollout.shadowOf(2, 'text 1')).toBeUndefined();
     await here.rollout.setShadow({ version: 2, percent: 100 });
     expect(here.rollout.shadowOf(1, 'any')).toBe(2);
+    expect(here.rollout.shadowOf(2, 'any')).toBeUndefined();
     here.facts = here.facts.slice(0, 1);
     await here.rollout.reload();
     expect(here.rollout.shadowOf(1, 'any')).toBeUndefined();

@@ -80,13 +80,18 @@ export class CanaryPilot {
     // Before the file: requests must not fail while it is written, or because it can't be.
     if (what === 'rollBack') this.#rollBack = verdict;
     try {
-      await this.#options.keeper.change((plan) => {
-        if (!isDeepStrictEqual(plan.canary, canary)) throw new Error('the canary is another one by now');
+      const changed = await this.#options.keeper.change((plan) => {
+        // A command, or an edit of the file, was faster.
+        if (!isDeepStrictEqual(plan.canary, canary)) return undefined;
         if (what === 'advance') return atStep(plan, canary.step + 1);
         return withoutCanary(plan, what === 'promote' ? 'promoted' : 'rolled back');
       });
+      if (!changed) {
+        this.#pause(canary);
+        return;
+      }
     } catch (error) {
-      this.#retryAtMs = this.#options.nowMs() + RETRY_MS;
+      this.#pause(canary);
       this.#options.log.error(
         { model: this.#options.model, decision: what, why, readings, cause: (error as Error).message },
         `canary of model ${this.#options.model} can't ${what === 'rollBack' ? 'be rolled back in its file (the new version gets no requests meanwhile)' : what} and is looked at again in ${RETRY_MS / 1000} s: ${(error as Error).message}`,
@@ -105,6 +110,12 @@ export class CanaryPilot {
         readings,
       );
     }
+  }
+
+  /** Looks at a canary again in a while, if it is still the one in force. */
+  #pause(canary: Canary): void {
+    if (!isDeepStrictEqual(this.#options.keeper.plan?.canary, canary)) return;
+    this.#retryAtMs = this.#options.nowMs() + RETRY_MS;
   }
 
   /** Begins anew when another canary, or another step of it, has come into force. */

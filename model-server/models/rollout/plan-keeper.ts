@@ -67,11 +67,12 @@ export class PlanKeeper {
 
   /**
    * Writes an edited plan to the file and puts it in force. Problems that the plan had before do not stand in the way.
-   * @param edit makes the new plan from the file's; what it throws is thrown
+   * @param edit makes the new plan from the file's; undefined: leave it; what it throws is thrown
+   * @returns whether there was something to change
    * @throws ServingError VERSION_NOT_FOUND or SPACE_MISMATCH for what does not fit the versions; MODEL_CONFIG_INVALID
    * when the file was edited meanwhile or is not understood; INTERNAL when it can't be written
    */
-  change(edit: (plan: RolloutPlan) => RolloutPlan): Promise<void> {
+  change(edit: (plan: RolloutPlan) => RolloutPlan | undefined): Promise<boolean> {
     return this.#enqueue(async () => {
       const first = this.#factsSeen === undefined;
       if ((await this.#sync()) && !first) {
@@ -83,6 +84,7 @@ export class PlanKeeper {
       const facts = this.#options.facts();
       const current = this.#store.plan ?? NO_PLAN;
       const next = edit(current);
+      if (next === undefined) return false;
       const known = new Set(problemsOf(current, facts).map(({ message }) => message));
       const fresh = problemsOf(next, facts).filter(({ message }) => !known.has(message));
       if (fresh.length > 0) {
@@ -92,6 +94,7 @@ export class PlanKeeper {
       await this.#store.save(next);
       this.#tell(next, facts);
       this.#apply(next, facts, 'change');
+      return true;
     });
   }
 

@@ -71,6 +71,7 @@ export class Rollout {
    */
   async reload(): Promise<void> {
     await this.#keeper.reload();
+    this.#watch.keep((version) => this.#keeper.exists(version));
     this.#pilot.consider();
   }
 
