@@ -3,8 +3,8 @@ import { InvalidArgumentError } from 'commander';
 import { size } from '../doctor/check.ts';
 import { CommandFailure, exitCodes } from '../exit-codes.ts';
 
-/** Bytes that one load may carry: the server takes no larger message. */
-const MAX_LOAD_BYTES = 64 * 1024 * 1024;
+/** Bytes of files in one load: the server takes messages of 64 MiB, and names and configuration are in there too. */
+const MAX_LOAD_BYTES = 63 * 1024 * 1024;
 
 /** A version number. @throws InvalidArgumentError, which commander tells together with the argument */
 export function version(text: string): number {

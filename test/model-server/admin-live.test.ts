@@ -7,6 +7,7 @@ import { type RunningServer, run } from '../../model-server/main.ts';
 import { AdminService } from '../../proto/gen/admin_pb.js';
 import { GRPCInferenceService } from '../../proto/gen/inference_pb.js';
 import { EmbedService, RerankService, ScoreKind } from '../../proto/gen/serving_pb.js';
+import { postAdmin } from './fake-models.ts';
 import { TestClient } from './grpc-client.ts';
 import { tensorModel, writeTensorModel, writeTextModel } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
@@ -158,14 +159,7 @@ describe('the repository by the Open Inference Protocol', () => {
 });
 
 describe('administration over HTTP, felt by gRPC', () => {
-  const post = async (method: string, body: object) => {
-    const reply = await fetch(`http://127.0.0.1:${server.httpPort}/nereid.admin.v1.AdminService/${method}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
-    return { status: reply.status, body: JSON.parse(await reply.text()) };
-  };
+  const post = (method: string, body: object) => postAdmin(server.httpPort, method, body);
   const versionOf = async (request: object, metadata: Record<string, string> = {}) =>
     (
       await client.ask(

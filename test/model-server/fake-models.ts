@@ -198,3 +198,20 @@ export async function startApi(options: FakeServerOptions = {}) {
   };
   return { grpcPort: grpc.port, httpPort: http.port, logged, calls, close };
 }
+
+/** One call of an AdminService method over HTTP; text and bytes are sent as they are. */
+export async function postAdmin(
+  port: number,
+  method: string,
+  body: unknown,
+  headers: Record<string, string> = {},
+) {
+  const reply = await fetch(`http://127.0.0.1:${port}/nereid.admin.v1.AdminService/${method}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: typeof body === 'string' || body instanceof Buffer ? body : JSON.stringify(body),
+  });
+  // What is in it is for the assertions to say.
+  const answer = JSON.parse(await reply.text());
+  return { status: reply.status, headers: reply.headers, body: answer };
+}

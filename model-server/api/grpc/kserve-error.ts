@@ -9,6 +9,9 @@ const UNAVAILABLE: readonly number[] = [
   status.FAILED_PRECONDITION,
 ];
 
+/** Why loads and unloads by call are refused unless the control mode is explicit; clients look for this very text. */
+export const NOT_EXPLICIT = 'explicit model load / unload is not allowed if polling is enabled';
+
 /** Tells an error in the codes and texts that clients of the Open Inference Protocol look for. */
 export function toKserveStatus(error: ServingError, request: object): Status {
   const told = toStatus(error);
@@ -20,6 +23,7 @@ export function toKserveStatus(error: ServingError, request: object): Status {
 export function toRepositoryStatus(what: 'load' | 'unload', error: ServingError, request: object): Status {
   const told = toStatus(error);
   const [model] = nameOf(request);
+  if (error.message === NOT_EXPLICIT) return { ...told, code: status.UNAVAILABLE };
   if (error.reason === 'MODEL_NOT_FOUND')
     return {
       ...told,

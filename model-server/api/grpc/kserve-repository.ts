@@ -19,7 +19,7 @@ import { adminCall } from '../admin/admin-call.ts';
 import { overrideOf } from '../admin/override.ts';
 import { type ApiDeps, measured } from '../call.ts';
 import { answer, callerOf, decoded } from './call.ts';
-import { toKserveStatus, toRepositoryStatus } from './kserve-error.ts';
+import { NOT_EXPLICIT, toKserveStatus, toRepositoryStatus } from './kserve-error.ts';
 import type { Undecodable } from './service.ts';
 
 const STATES: Readonly<Record<ModelState, string>> = {
@@ -88,11 +88,7 @@ function change<Request extends ChangeRequest, Response>(
     read: () => decoded(call.request),
     modelOf: ({ modelName }) => modelName,
     run: async (request) => {
-      if (!deps.explicitControl)
-        throw new ServingError(
-          'BACKEND_UNAVAILABLE',
-          'explicit model load / unload is not allowed if polling is enabled',
-        );
+      if (!deps.explicitControl) throw new ServingError('FORBIDDEN', NOT_EXPLICIT);
       refuseRepositoryName(request.repositoryName);
       return run(deps, request);
     },

@@ -61,7 +61,9 @@ function inputTensor(input: InputTensor, raw: Uint8Array | undefined): RawTensor
   const dataType = dataTypeOf(input);
   const shape = shapeOf(input);
   const elements = shape.reduce((product, length) => product * length, 1);
-  if (!Number.isSafeInteger(elements)) throw invalid(name, `has a shape of too many elements: [${shape}]`);
+  // A length of 0 makes the product of any lengths 0.
+  if (![elements, ...shape].every(Number.isSafeInteger))
+    throw invalid(name, `has a shape of too many elements: [${shape}]`);
   if (raw !== undefined && contents !== undefined)
     throw invalid(name, 'has contents although the request has raw_input_contents; send one of the two');
   const data = raw ?? encoded({ name, dataType, elements }, contents);
