@@ -165,6 +165,8 @@ export class Model {
       const version = this.#choose(target);
       const lease = version.tryLease();
       if (lease !== undefined) return lease;
+      // Nothing is loaded for a caller who has gone already.
+      signal?.throwIfAborted();
       await orAborted(version.load(), signal);
     }
   }
@@ -285,7 +287,6 @@ function namedVersions({ aliases, shadow, canary }: RolloutPlan): number[] {
 /** The outcome of the work, or the signal's reason if that comes first; the work goes on for whoever else waits. */
 async function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
-  signal.throwIfAborted();
   const { promise, reject } = Promise.withResolvers<never>();
   const abort = () => reject(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
