@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
@@ -25,6 +26,12 @@ interface Template {
   types: [number, number, number, number, number];
 }
 
+/**
+ * Tokenizers in use, by the hash of their files. A vocabulary takes ten megabytes and more: versions of a model, and a
+ * model that comes and goes, should not each make one. What nobody uses is left to the garbage collector.
+ */
+const shared = new Map<string, WeakRef<TextTokenizer>>();
+
 /** The tokenizer of one model version, from its Hugging Face `tokenizer.json`. */
 export class TextTokenizer {
   readonly #tokenizer: Tokenizer;
@@ -37,11 +44,22 @@ export class TextTokenizer {
     this.#pair = this.#learnTemplate('b');
   }
 
-  /** @throws ServingError MODEL_LOAD_FAILED naming the file that is missing or broken. */
+  /**
+   * The tokenizer of the first folder that has its files. Versions with the same files share one.
+   * @throws ServingError MODEL_LOAD_FAILED naming the file that is missing or broken.
+   */
   static load(folders: readonly string[]): TextTokenizer {
-    const tokenizer = readJson(folders, 'tokenizer.json');
-    const config = readJson(folders, 'tokenizer_config.json');
-    return new TextTokenizer(new Tokenizer(tokenizer, config));
+    const files = ['tokenizer.json', 'tokenizer_config.json'].map((name) => readFirst(folders, name));
+    const hash = createHash('sha256');
+    for (const { text } of files) hash.update(text).update('\0');
+    const key = hash.digest('hex');
+    const known = shared.get(key)?.deref();
+    if (known !== undefined) return known;
+    const [tokenizer, config] = files.map(parseJson);
+    const loaded = new TextTokenizer(new Tokenizer(tokenizer!, config!));
+    for (const [other, reference] of shared) if (reference.deref() === undefined) shared.delete(other);
+    shared.set(key, new WeakRef(loaded));
+    return loaded;
   }
 
   /** Special tokens that a single text is given. */
@@ -158,19 +176,28 @@ function* pieces(text: string): Generator<string> {
   yield text.slice(from);
 }
 
-function readJson(folders: readonly string[], name: string): object {
-  const file = folders.map((folder) => join(folder, name)).find((candidate) => existsSync(candidate));
-  if (file === undefined) {
+interface TextFile {
+  path: string;
+  text: string;
+}
+
+function readFirst(folders: readonly string[], name: string): TextFile {
+  const path = folders.map((folder) => join(folder, name)).find((candidate) => existsSync(candidate));
+  if (path === undefined) {
     const where = folders.join(' or ');
     throw new ServingError(
       'MODEL_LOAD_FAILED',
       `${name} is missing: expected in ${where}. Copy it from the model's page on the hub.`,
     );
   }
+  return { path, text: readFileSync(path, 'utf8') };
+}
+
+function parseJson({ path, text }: TextFile): object {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as object;
+    return JSON.parse(text) as object;
   } catch (cause) {
-    throw new ServingError('MODEL_LOAD_FAILED', `${file} is not valid JSON: ${(cause as Error).message}`, {
+    throw new ServingError('MODEL_LOAD_FAILED', `${path} is not valid JSON: ${(cause as Error).message}`, {
       cause,
     });
   }
