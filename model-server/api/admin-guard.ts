@@ -61,7 +61,7 @@ function refuseRemote({ address, forwarded, web }: Caller, host: string): void {
   if (!isLoopback(address))
     throw new ServingError(
       'FORBIDDEN',
-      `no admin key is set, so only callers on the server's machine may administrate, and ${address} is not. ${key}`,
+      `no admin key is set, so only callers at a loopback address (127.0.0.1, ::1) may administrate, not ${address}. ${key}`,
     );
   if (forwarded)
     throw new ServingError(
