@@ -1,4 +1,5 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readRollout } from '../../model-server/models/rollout/rollout-file.ts';
 import { canary, eachWithRollout, type RolloutSetup, stable } from './rollout-setup.ts';
@@ -102,6 +103,26 @@ describe('a change by command', () => {
     expect(readdirSync(here.folder)).toEqual(['rollout.yaml']);
   });
 
+  it.runIf(process.platform === 'linux')('leaves plan and file when the new file has no place', async () => {
+    // A path so long that rollout.yaml fits into it, but the longer name of the new file does not.
+    let deep = here.folder;
+    while (deep.length < 4060) deep += `/${'d'.repeat(Math.min(200, Math.max(1, 4060 - deep.length - 1)))}`;
+    mkdirSync(deep, { recursive: true });
+    writeFileSync(join(deep, 'rollout.yaml'), stable);
+    here.rollout = here.build(join(deep, 'rollout.yaml'));
+    await here.rollout.reload();
+    const change = here.rollout.setTraffic({ alias: 'stable', weights: { 2: 1 }, makeDefault: false });
+    await expect(change).rejects.toMatchObject({
+      reason: 'INTERNAL',
+      message: expect.stringContaining('the rollout stays as it was'),
+    });
+    expect(here.rollout.choose({ alias: '', key: '' })).toBe(1);
+    expect(readFileSync(join(deep, 'rollout.yaml'), 'utf8')).toBe(stable);
+
+    await expect(here.rollout.startCanary(canary)).rejects.toMatchObject({ reason: 'INTERNAL' });
+    expect(here.rollout.status()).toMatchObject({ canary: undefined, decisions: [] });
+  });
+
   it('waits for the one before it', async () => {
     await here.write(stable);
     await Promise.all(
@@ -110,5 +131,15 @@ describe('a change by command', () => {
       ),
     );
     expect(Object.keys((await readRollout(here.file))!.aliases)).toEqual(['stable', 'a1', 'a2', 'a3']);
+  });
+
+  it('keeps the 50 newest decisions', async () => {
+    await here.write(stable);
+    for (let at = 0; at < 26; at++) {
+      await here.rollout.startCanary(canary);
+      await here.rollout.rollBack();
+    }
+    expect(here.whatHappened()).toHaveLength(50);
+    expect(here.whatHappened()[0]).toBe('rolled back by command');
   });
 });

@@ -42,6 +42,14 @@ describe('aliases', () => {
     expect(here.rollout.choose({ alias: 'next', key: 'k1' })).toBe(3);
   });
 
+  it('deal out requests that have no key', async () => {
+    await here.write('default: a\naliases: { a: { 1: 50, 2: 50 } }');
+    const chosen = Array.from({ length: 1000 }, () => here.rollout.choose({ alias: '', key: '' }));
+    const share = chosen.filter((version) => version === 1).length / chosen.length;
+    expect(share).toBeGreaterThan(0.42);
+    expect(share).toBeLessThan(0.58);
+  });
+
   it('that are unknown are refused, with the known ones; so are names of other objects', async () => {
     await here.write('aliases: { a: { 1: 50 }, next: { 3: 1 } }');
     for (const alias of ['b', 'constructor', '__proto__']) {

@@ -30,12 +30,12 @@ export class RolloutSetup {
   readonly plans: (RolloutPlan | undefined)[] = [];
   rollout = this.build();
 
-  build(): Rollout {
+  build(file = this.file): Rollout {
     const logAt = (level: string) => (fields: object, message: string) =>
       void this.logged.push({ level, fields, message });
     return new Rollout({
       model: 'm',
-      file: this.file,
+      file,
       nowMs: () => START_MS + this.clock.nowUs() / 1000,
       log: { info: logAt('info'), warn: logAt('warn'), error: logAt('error') },
       facts: () => this.facts,

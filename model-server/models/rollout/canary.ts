@@ -39,10 +39,10 @@ interface Opinion {
  * What to do with a canary at a step. A broken guard rolls back at once, as soon as there is evidence for it:
  * - error rate: from min(minRequests, 20) requests on, when there are more errors than max(requests, minRequests)
  *   requests may have, so that one early failure does not end a long step;
- * - p99: from minRequests on, against at least min(minRequests, 100) requests of the old version;
+ * - p99: from minRequests answers on, against at least min(minRequests, 100) requests of the old version;
  * - cosine and Kendall tau: the mean of at least min(minRequests, 20) mirrored values.
  *
- * Otherwise the step holds until minRequests are there and every guard has its evidence.
+ * Otherwise the step holds until minRequests are answered and every guard has its evidence.
  */
 export function judge(plan: CanaryPlan, step: number, window: CanaryWindow): CanaryVerdict {
   const opinions = [
@@ -56,8 +56,8 @@ export function judge(plan: CanaryPlan, step: number, window: CanaryWindow): Can
   if (broken.length > 0) return { what: 'rollBack', why: broken.join('; '), readings };
 
   const missing = opinions.flatMap((opinion) => opinion.missing ?? []);
-  const short = plan.minRequests - window.requests;
-  if (short > 0) missing.unshift(`${short} more requests of version ${plan.to}`);
+  const short = plan.minRequests - answered(window);
+  if (short > 0) missing.unshift(`${short} more answers of version ${plan.to}`);
   if (missing.length > 0) return { what: 'hold', why: `waits for ${missing.join(', ')}`, readings };
 
   const last = step >= plan.steps.length - 1;
@@ -86,14 +86,12 @@ function p99Ratio(plan: CanaryPlan, window: CanaryWindow): Opinion | undefined {
   const limit = plan.guards.maxP99Ratio;
   if (limit === undefined) return undefined;
   const need = Math.min(plan.minRequests, LEAST_BASELINE);
-  if (window.requests < plan.minRequests) return {};
+  if (answered(window) < plan.minRequests) return {};
   if (window.oldRequests < need || !(window.oldP99Ms > 0)) {
     return {
       missing: `${Math.max(1, need - window.oldRequests)} more requests of version ${plan.from} to compare p99 with`,
     };
   }
-  // Without a single answer there is no latency: the error rate, not this guard, has to speak.
-  if (!(window.newP99Ms > 0)) return { missing: `an answer of version ${plan.to}` };
   const actual = window.newP99Ms / window.oldP99Ms;
   const reading: GuardReading = { name: 'maxP99Ratio', limit, actual, ok: actual <= limit };
   if (reading.ok) return { reading };
@@ -120,5 +118,7 @@ function agreement(
     broken: `mean ${what} of versions ${plan.from} and ${plan.to} is ${round(seen.mean)} over ${seen.count} mirrored values; the limit is ${limit}`,
   };
 }
+
+const answered = ({ requests, errors }: CanaryWindow) => requests - errors;
 
 const round = (value: number) => Number(value.toPrecision(4));

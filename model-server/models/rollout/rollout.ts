@@ -12,7 +12,7 @@ import {
 } from './plan-changes.ts';
 import { PlanKeeper } from './plan-keeper.ts';
 import { claimedSpace } from './plan-problems.ts';
-import { followRoute } from './routes.ts';
+import { followRoute, missesCanary } from './routes.ts';
 import type { ShadowPair, ShadowSample } from './shadow-book.ts';
 import type { CanaryPlan, RolloutPlan, RolloutStatus, VersionFact } from './status.ts';
 import { pickShare } from './traffic.ts';
@@ -47,6 +47,7 @@ export class Rollout {
   readonly #mirror = new Mirror();
   readonly #pilot: CanaryPilot;
   #mirrorTurn = 0;
+  #keyless = 0;
 
   constructor(options: RolloutOptions) {
     this.#options = options;
@@ -77,8 +78,9 @@ export class Rollout {
 
   /**
    * The version that a request without a version takes.
-   * @param request `alias` may be empty; requests of one `key` stay together
-   * @param usable versions that can take requests; the others' share goes to these
+   * @param request `alias` may be empty; requests of one `key` stay together, those with an empty one are dealt out
+   * @param usable versions that can take requests; the others' share goes to these. What a canary's new version misses
+   * like that counts as failed, so that one that can't be loaded goes back.
    * @returns undefined when the rollout says nothing: take the current version
    * @throws ServingError VERSION_NOT_FOUND for an unknown alias, MODEL_NOT_READY when none of its versions is usable
    */
@@ -88,11 +90,11 @@ export class Rollout {
     if (alias === undefined) return undefined;
     const route = routes.get(alias);
     if (route === undefined) throw this.#unknownAlias(alias);
-    const version = followRoute(
-      this.#pilot.suspended ? { ...route, canary: undefined } : route,
-      request.key,
-      usable,
-    );
+    // Nothing to stick to: without a key of its own each of these would take the same version.
+    const key = request.key || `\0${this.#keyless++}`;
+    const inForce = this.#pilot.suspended ? { ...route, canary: undefined } : route;
+    if (missesCanary(inForce, key, usable)) this.record({ version: inForce.canary!.to, ms: 0, ok: false });
+    const version = followRoute(inForce, key, usable);
     if (version !== undefined) return version;
     throw new ServingError(
       'MODEL_NOT_READY',

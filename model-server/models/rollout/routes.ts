@@ -86,3 +86,13 @@ export function followRoute(
   const rest = (version: number) => version !== to && (usable === undefined || usable(version));
   return chooseVersion(shares, key, { salt, usable: rest }) ?? (toUsable ? to : undefined);
 }
+
+/** Whether a key would take the canary's new version, were it usable. */
+export function missesCanary(
+  { canary }: Route,
+  key: string,
+  usable: ((version: number) => boolean) | undefined,
+): boolean {
+  if (canary === undefined || usable === undefined || usable(canary.to)) return false;
+  return pickShare(key, canary.percent, canary.salt);
+}
