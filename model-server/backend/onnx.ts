@@ -1,5 +1,6 @@
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import type { BackendInfo, RawTensor, TensorBatch, TensorSpec, TokenBatch } from '../types.ts';
+import { readFloats } from './read-floats.ts';
 import { openSession, type SessionSettings } from './session.ts';
 import { dataTypeOf, fromRuntime, toRuntime } from './tensor-codec.ts';
 import { findTextHead, TEXT_INPUTS } from './text-head.ts';
@@ -64,9 +65,8 @@ export class OnnxBackend {
       feeds[input.name] = new Tensor('int64', data, [batch.rows, batch.length]);
     }
     const output = (await this.#session.run(feeds, [name]))[name]!;
-    if (output.type !== 'float32') throw new Error(`output ${name} is ${output.type}; only float32 is read`);
     return {
-      data: output.data as Float32Array,
+      data: readFloats(name, output),
       perToken: output.dims.length === 3,
       width: output.dims.at(-1)!,
     };

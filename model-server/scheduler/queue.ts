@@ -62,7 +62,7 @@ export class BoundedQueue<T extends Queued> {
     if (!tooMany && this.#bytes + bytes <= maxBytes) return;
     const after = retryAfterMs();
     const what = tooMany
-      ? `${this.#items.size} texts with ${this.#tokens} tokens wait, ${items} more with ${tokens} tokens do not fit (limits: ${maxItems} texts, ${maxTokens} tokens)`
+      ? `${this.#items.size} inputs with ${this.#tokens} tokens wait, ${items} more with ${tokens} tokens do not fit (limits: ${maxItems} inputs, ${maxTokens} tokens)`
       : `raw tensors of ${this.#bytes} bytes wait, ${bytes} bytes more do not fit (limit: ${maxBytes} bytes)`;
     throw new ServingError(
       'QUEUE_FULL',

@@ -1,14 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
+import { canListChildren, childrenOf, isAlive } from './child-processes.ts';
 import { eventually } from './pool-setup.ts';
 
 const program = fileURLToPath(new URL('../fixtures/workers/server.ts', import.meta.url));
-const isLinux = process.platform === 'linux';
-if (!isLinux)
-  console.log('skipped aloud: the children of a process are read from /proc, which is Linux only');
 
 const servers: ChildProcess[] = [];
 
@@ -19,21 +16,9 @@ async function startServer(...args: string[]): Promise<{ server: ChildProcess; c
   return { server, children: childrenOf(server.pid!) };
 }
 
-const childrenOf = (pid: number): number[] =>
-  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
-
-/** A zombie that nobody has waited for is dead. */
-function isAlive(pid: number): boolean {
-  try {
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  } catch {
-    return false;
-  }
-}
-
 const allGone = (pids: number[]) => eventually(() => expect(pids.filter(isAlive)).toEqual([]));
 
-describe.skipIf(!isLinux)('processes of instances', () => {
+describe.skipIf(!canListChildren)('processes of instances', () => {
   afterEach(() => {
     for (const server of servers.splice(0)) server.kill('SIGKILL');
   });

@@ -95,7 +95,7 @@ describe('admission', () => {
     expect(() => scheduler.submit([input(9), input(10)])).toThrowError(
       expect.objectContaining({
         reason: 'QUEUE_FULL',
-        message: expect.stringMatching(/7 texts.*2 more.*limits: 8 texts/),
+        message: expect.stringMatching(/7 inputs.*2 more.*limits: 8 inputs/),
       }),
     );
     expect(scheduler.queuedItems).toBe(7);

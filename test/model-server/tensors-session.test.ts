@@ -7,7 +7,7 @@ import { checkTensors } from '../../model-server/scheduler/check-tensors.ts';
 import { systemClock } from '../../model-server/scheduler/clock.ts';
 import { Scheduler } from '../../model-server/scheduler/scheduler.ts';
 import type { BackendInfo, DataType, RawTensor } from '../../model-server/types.ts';
-import { onnxModel } from './onnx-message.ts';
+import { ELEMENT, onnxModel } from './onnx-message.ts';
 import { tensorModel, textEncoder } from './onnx-writer.ts';
 import { blobs, fp32, int64, values } from './raw-tensors.ts';
 import { temporaryFolder } from './repository.ts';
@@ -186,6 +186,30 @@ describe('one session for texts and raw tensors', () => {
       });
     }
     expect(pool.states).toHaveLength(1);
+  });
+
+  it('token states in half precision are read as well', async () => {
+    const ids = { name: 'input_ids', element: 'INT64' as const, dims: ['batch', 'sequence'] };
+    const states = { name: 'last_hidden_state', element: 'FP16' as const, dims: ['batch', 'sequence', 2] };
+    const data = new Uint8Array(Float32Array.of(0, 0, 3, -4, 2 ** -24, 0.5).buffer);
+    const model = onnxModel({
+      nodes: [
+        { type: 'Gather', inputs: ['table', 'input_ids'], outputs: ['wide'] },
+        { type: 'Cast', inputs: ['wide'], outputs: ['last_hidden_state'], attributes: { to: ELEMENT.FP16 } },
+      ],
+      weights: [{ name: 'table', element: 'FP32', dims: [3, 2], data }],
+      inputs: [ids],
+      outputs: [states],
+    });
+    const { scheduler } = await open(model, { text: true });
+    const [result] = await Promise.all(
+      scheduler.submit([{ row: { ids: Int32Array.of(1, 2) }, reduction: { kind: 'tokens' } }]),
+    );
+    const expected = [0.6, -0.8, 2 ** -23, 1];
+    expected.forEach((value, at) => {
+      expect(result!.output[at]).toBeCloseTo(value, 6);
+    });
+    expect(result!.output[2]).toBeGreaterThan(0);
   });
 
   it('a model that is opened for raw tensors refuses texts', async () => {
