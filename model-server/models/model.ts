@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import { ServingError } from '../errors.ts';
 import type { VersionHost } from './host.ts';
+import { namedVersions } from './named-versions.ts';
+import { orAborted } from './or-aborted.ts';
 import type { ModelFolder } from './repository/version-files.ts';
 import { Rollout } from './rollout/rollout.ts';
 import type { RolloutPlan, VersionFact } from './rollout/status.ts';
@@ -99,10 +101,18 @@ export class Model {
     return current.state !== 'loading' || current.everReady;
   }
 
+  /** Why no request could be answered although it is to be served; undefined when one could. */
+  get shortcoming(): ServingError | undefined {
+    if (!this.#wanted || this.current !== undefined) return undefined;
+    return new ServingError('MODEL_NOT_READY', this.#whyNot(undefined), { retryAfterMs: 1000 });
+  }
+
   /** Brings it in line with its folder; of changes that come while it is at work only the newest counts. @returns what failed */
   apply(folder: ModelFolder): Promise<ServingError[]> {
     if (this.#isPinned) return Promise.resolve([]);
-    this.#folder = folder;
+    // A configuration that came with a command goes on to say which versions are served.
+    const { versionPolicy } = this.#override === undefined ? folder : this.#folder;
+    this.#folder = { ...folder, versionPolicy };
     this.#applying ??= this.#inTurn(() => {
       this.#applying = undefined;
       return this.#wanted ? this.#reconcile({ eager: this.#eager, retry: false }) : Promise.resolve([]);
@@ -187,10 +197,11 @@ export class Model {
 
   #whyNot(chosen: ModelVersion | undefined): string {
     if (chosen !== undefined) return `${chosen.owner} has failed: ${chosen.reason}`;
-    const reasons = this.versions.map(({ version: { owner, reason } }) =>
-      reason === '' ? '' : `${owner}: ${reason}`,
+    const failed = this.versions.map(({ version: { owner, reason } }) => reason && `${owner}: ${reason}`);
+    const waiting = this.#folder.versions.map(
+      (files) => !files.complete && `model ${this.name} version ${files.version}: ${files.why}`,
     );
-    const why = [...reasons, ...this.#folder.problems].filter((text) => text !== '').join('; ');
+    const why = [...failed, ...waiting, ...this.#folder.problems].filter(Boolean).join('; ');
     return `no version of model ${this.name} can serve: ${why || 'its folder holds none that is complete'}`;
   }
 
@@ -273,26 +284,5 @@ export class Model {
     const next = this.#work.then(work);
     this.#work = next.catch(() => undefined);
     return next;
-  }
-}
-
-/** Versions that a plan sends requests to. They are served whatever the version policy says. */
-function namedVersions({ aliases, shadow, canary }: RolloutPlan): number[] {
-  const weighted = Object.values(aliases).flatMap((weights) =>
-    Object.entries(weights).flatMap(([version, weight]) => (weight > 0 ? [Number(version)] : [])),
-  );
-  return [...weighted, ...(shadow ? [shadow.version] : []), ...(canary ? [canary.from, canary.to] : [])];
-}
-
-/** The outcome of the work, or the signal's reason if that comes first; the work goes on for whoever else waits. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return work;
-  const { promise, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
   }
 }

@@ -45,6 +45,7 @@ export class ModelVersion implements Resident {
   #unloading: Promise<void> | undefined;
   #reservations: Reservation[] = [];
   #everReady = false;
+  #isRetired = false;
   #leases = 0;
   #lastUsedMs: number;
   #loadMs = 0;
@@ -152,11 +153,11 @@ export class ModelVersion implements Resident {
 
   /**
    * Makes it ready: waits for a load that is under way, or starts one; after an unload that is under way it loads again.
-   * However many ask, it is loaded once.
+   * However many ask, it is loaded once. One that has been retired stays as it is: nobody would ever unload it.
    * @throws ServingError MODEL_CONFIG_INVALID, MODEL_LOAD_FAILED, MEMORY_BUDGET_EXCEEDED
    */
   async load(): Promise<void> {
-    while (this.#state !== 'ready') {
+    while (this.#state !== 'ready' && !this.#isRetired) {
       if (this.#unloading === undefined) this.#loading ??= this.#load();
       await (this.#unloading ?? this.#loading);
     }
@@ -171,6 +172,21 @@ export class ModelVersion implements Resident {
       this.#unloading = undefined;
     });
     return this.#unloading;
+  }
+
+  /** Unloads it for good: another has taken its place, or its folder has gone. */
+  retire(why: string): Promise<void> {
+    this.#isRetired = true;
+    return this.unload(why);
+  }
+
+  /**
+   * Makes it fail before it is loaded, for a reason that its files do not tell; a load after an unload gets past that.
+   * @throws ServingError MODEL_LOAD_FAILED with the reason
+   */
+  refuse(why: string): never {
+    this.#transition('failed', why);
+    throw new ServingError('MODEL_LOAD_FAILED', why);
   }
 
   async evict(why: string): Promise<void> {

@@ -1,13 +1,14 @@
 import { ServingError } from '../errors.ts';
 import type { VersionHost } from './host.ts';
 import type { CompleteVersion, ModelFolder } from './repository/version-files.ts';
-import { servedVersions } from './repository/version-policy.ts';
+import { DEFAULT_POLICY, servedVersions, type VersionPolicy } from './repository/version-policy.ts';
+import type { Task } from './target.ts';
 import { identityOf, ModelVersion } from './version.ts';
 
 /** A version in its place; `active` is exchanged when its files change. */
 interface Slot {
   active: ModelVersion;
-  /** Whether the version policy wants it. */
+  /** Whether the version policy wants it, or the rollout. */
   served: boolean;
   /** Newer files that could not be used; they are not tried again before they change. */
   rejected: { identity: string; why: string } | undefined;
@@ -25,7 +26,7 @@ export interface PlacedVersion {
 export interface Reconcile {
   /** Load at once, unless a version's own config says otherwise; else on the first request. */
   eager: boolean;
-  /** Try again what has failed, and load what is unloaded. */
+  /** An operator asks: try again what has failed, load what is unloaded, and take what can do less than its forerunner. */
   retry: boolean;
   /** A config in JSON that stands in for the one in the folder. */
   override: string | undefined;
@@ -39,6 +40,8 @@ export class Versions {
   readonly #slots = new Map<number, Slot>();
   /** Replaced or removed, finishing their last requests. */
   readonly #retiring = new Set<ModelVersion>();
+  /** The last one that could be read: a broken config must not change what is served. */
+  #policy: VersionPolicy = DEFAULT_POLICY;
 
   constructor(host: VersionHost) {
     this.#host = host;
@@ -69,8 +72,9 @@ export class Versions {
     const found =
       // One that has served may be unloaded for want of memory; an older one must not quietly take its place then.
       sound.find(({ active, served }) => served && active.everReady) ??
-      sound.find(({ active }) => active.state === 'ready') ??
-      sound.find(({ served }) => served);
+      sound.find(({ active }) => active.everReady) ??
+      sound.find(({ served }) => served) ??
+      sound[0];
     return found?.active;
   }
 
@@ -91,20 +95,31 @@ export class Versions {
       ({ version, complete }) => complete || this.#slots.has(version),
     );
     const numbers = usable.map(({ version }) => version);
-    const byPolicy = servedVersions(folder.versionPolicy, numbers);
+    this.#policy = folder.versionPolicy ?? this.#policy;
+    const byPolicy = servedVersions(this.#policy, numbers);
     const served = numbers.filter(
       (version) => byPolicy.includes(version) || how.alsoServed.includes(version),
     );
     for (const slot of this.#slots.values()) slot.served = served.includes(slot.active.files.version);
     const inUse = [...this.#slots.values()].some(({ active }) => active.everReady);
+    const load = { ...how, eager: how.eager || inUse, inUse };
     const failures: ServingError[] = [];
-    for (const version of served) {
+    const bringUp = async (version: number) => {
       const files = there.get(version)!;
-      const load = { ...how, eager: how.eager || inUse };
       const failure = files.complete ? await this.#bringUp(files, load) : undefined;
       if (failure !== undefined) failures.push(failure);
+    };
+    for (const version of served) await bringUp(version);
+    if (this.#policy.kind === 'latest') {
+      // A newest version that can't serve must not take down the model when the server starts again.
+      for (const version of numbers.filter((number) => !served.includes(number)).reverse()) {
+        if (this.#canServe()) break;
+        await bringUp(version);
+        const slot = this.#slots.get(version);
+        if (slot !== undefined) slot.served = false;
+      }
     }
-    this.#dropUnserved(new Set(there.keys()));
+    this.#dropUnserved(new Set(there.keys()), inUse);
     return failures;
   }
 
@@ -128,18 +143,33 @@ export class Versions {
     return [...this.#slots.values()].sort((a, b) => b.active.files.version - a.active.files.version);
   }
 
+  #canServe(): boolean {
+    return [...this.#slots.values()].some(({ active }) => active.state !== 'failed');
+  }
+
   /** Makes these files the active ones of their version. @returns why that was not possible */
-  async #bringUp(files: CompleteVersion, how: Reconcile): Promise<ServingError | undefined> {
+  async #bringUp(
+    files: CompleteVersion,
+    how: Reconcile & { inUse: boolean },
+  ): Promise<ServingError | undefined> {
     const identity = identityOf(files, how.override);
     const slot = this.#slots.get(files.version);
-    if (slot?.active.identity === identity) return how.retry ? this.#retry(slot) : undefined;
+    if (slot?.active.identity === identity) {
+      slot.rejected = undefined;
+      // What is to take over waits for room while another version serves; no request would ever ask for it.
+      const lacksRoom = how.inUse && slot.active.state === 'unloaded' && !slot.active.everReady;
+      return how.retry || lacksRoom ? this.#retry(slot) : undefined;
+    }
     if (slot?.rejected?.identity === identity && !how.retry) return undefined;
+    const forerunner = how.inUse && !how.retry ? this.current : undefined;
     const next = new ModelVersion(files, this.#host, how.override);
     // A new version is known from now on, so that lists show it loading.
     if (slot === undefined)
       this.#slots.set(files.version, { active: next, served: true, rejected: undefined });
     const failure = await outcome(async () => {
-      const { config } = await next.describe();
+      const { config, tasks } = await next.describe();
+      const lost = forerunner?.description?.tasks.filter((task) => !tasks.includes(task)) ?? [];
+      if (lost.length > 0) next.refuse(whatIsLost(next, { lost, forerunner: forerunner!.files.version }));
       if (config.preload ?? how.eager) await next.load();
     });
     if (slot === undefined) return failure;
@@ -162,10 +192,13 @@ export class Versions {
     });
   }
 
-  /** What the policy no longer wants goes when something else can answer, and what has left the folder goes in any case. */
-  #dropUnserved(there: ReadonlySet<number>): void {
+  /**
+   * What the policy no longer wants goes when something else can answer (and, where one has served, is warm); what has left
+   * the folder goes in any case.
+   */
+  #dropUnserved(there: ReadonlySet<number>, inUse: boolean): void {
     const replaced = [...this.#slots.values()].some(
-      ({ active, served }) => served && active.state !== 'failed',
+      ({ active, served }) => served && active.state !== 'failed' && (active.everReady || !inUse),
     );
     for (const [version, { served }] of this.#slots) {
       if (!there.has(version)) this.#remove(version, 'its folder is gone');
@@ -182,8 +215,16 @@ export class Versions {
 
   #retire(version: ModelVersion, why: string): void {
     this.#retiring.add(version);
-    void version.unload(why).finally(() => this.#retiring.delete(version));
+    void version.retire(why).finally(() => this.#retiring.delete(version));
   }
+}
+
+/** Whoever uses the model by itself would be left without an answer. */
+function whatIsLost(
+  { owner, files }: ModelVersion,
+  { lost, forerunner }: { lost: readonly Task[]; forerunner: number },
+): string {
+  return `${owner} can't ${lost.join(' or ')}, which version ${forerunner} does; if that is meant, load it by command: nereid models load ${files.name}`;
 }
 
 async function outcome(work: () => Promise<void>): Promise<ServingError | undefined> {

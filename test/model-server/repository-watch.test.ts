@@ -1,10 +1,21 @@
 import { appendFileSync, cpSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { VersionFiles } from '../../model-server/models/repository/version-files.ts';
 import { RepositoryWatch } from '../../model-server/models/repository/watch.ts';
 import { writeTextModel } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
+
+/** Folders that can't be listed now, as on a disk that fails. */
+const failing = vi.hoisted(() => new Set<unknown>());
+vi.mock(import('node:fs/promises'), async (original) => {
+  const real = await original();
+  const readdir = ((...given: Parameters<typeof real.readdir>) =>
+    failing.has(given[0])
+      ? Promise.reject(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }))
+      : real.readdir(...given)) as typeof real.readdir;
+  return { ...real, readdir };
+});
 
 const cleanUp: (() => unknown)[] = [];
 afterEach(() => {
@@ -39,6 +50,8 @@ const stateOf = (files: VersionFiles) =>
   `${files.name}/${files.version} ${files.complete ? 'complete' : files.why}`;
 const unsettled = (version: string) =>
   expect.stringMatching(new RegExp(`^${version} its files have just changed`));
+
+const gone = (version: string) => expect.stringMatching(new RegExp(`^${version} its folder is gone`));
 
 describe('the first look', () => {
   it('takes versions that have been quiet', async () => {
@@ -103,7 +116,18 @@ describe('later looks', () => {
     expect(await look()).toEqual([unsettled('m/1')]);
     expect(await look()).toEqual(['m/1 complete']);
     rmSync(join(folder, '1'), { recursive: true });
+    expect(await look()).toEqual([gone('m/1')]);
     expect(await look()).toEqual([]);
+  });
+
+  it('tell once more of one version among several that is gone, in its place', async () => {
+    const { path, look } = watched(5000);
+    for (const version of [1, 2, 3]) writeTextModel(path, 'm', { version });
+    writeTextModel(path, 'n');
+    await look();
+    for (const folder of ['m/2', 'n']) rmSync(join(path, folder), { recursive: true });
+    expect(await look()).toEqual(['m/1 complete', gone('m/2'), 'm/3 complete', gone('n/1')]);
+    expect(await look()).toEqual(['m/1 complete', 'm/3 complete']);
   });
 
   it('see a folder that is renamed back as it was', async () => {
@@ -111,10 +135,26 @@ describe('later looks', () => {
     const folder = writeTextModel(path, 'm');
     await look();
     renameSync(join(folder, '1'), join(folder, 'aside'));
-    expect(await look()).toEqual([]);
+    expect(await look()).toEqual([gone('m/1')]);
     renameSync(join(folder, 'aside'), join(folder, '1'));
     expect(await look()).toEqual([unsettled('m/1')]);
     expect(await look()).toEqual(['m/1 complete']);
+  });
+
+  it.each(['', '1'])('keep what they saw when the folder "%s" of a model can’t be read', async (inner) => {
+    const { path, look, watch } = watched(5000);
+    const folder = writeTextModel(path, 'm');
+    writeTextModel(path, 'n');
+    await look();
+    failing.add(join(folder, inner));
+    cleanUp.push(() => failing.clear());
+    const [m, n] = await watch.look();
+    expect(m).toMatchObject({ name: 'm', versions: [{ complete: true }] });
+    expect(m!.problems).toEqual([expect.stringMatching(/m can't be read: EIO/)]);
+    expect(n).toMatchObject({ name: 'n', versions: [{ complete: true }], problems: [] });
+    failing.clear();
+    expect(await look()).toEqual(['m/1 complete', 'n/1 complete']);
+    expect((await watch.look())[0]!.problems).toEqual([]);
   });
 
   it('at the same time are one', async () => {

@@ -8,7 +8,6 @@ import { isMissing } from './missing.ts';
 import { modelFilename, policyOf, readTritonConfig } from './triton-config.ts';
 import type { TritonMessage } from './triton-schema.ts';
 import type { ModelFolder, VersionFiles } from './version-files.ts';
-import { DEFAULT_POLICY } from './version-policy.ts';
 
 /** Versions are folders named by positive integers; all others are no versions. */
 const VERSION = /^[1-9]\d{0,14}$/;
@@ -57,7 +56,7 @@ export async function scanModel(
     return await unlessMissing(() => scanFolder({ name, folder }, { facts, override }));
   } catch (error) {
     const problems = [`${folder} can't be read: ${(error as Error).message}`];
-    return { name, folder, versions: [], versionPolicy: DEFAULT_POLICY, problems, signature: '' };
+    return { name, folder, versions: [], versionPolicy: undefined, problems, signature: '' };
   }
 }
 
@@ -107,7 +106,7 @@ async function scanFolder(
   return {
     ...place,
     versions,
-    versionPolicy: message ? policyOf(message) : DEFAULT_POLICY,
+    versionPolicy: message && policyOf(message),
     problems,
     signature,
   };

@@ -36,9 +36,10 @@ export interface ModelFolder {
   folder: string;
   /** Rising. */
   versions: VersionFiles[];
-  versionPolicy: VersionPolicy;
+  /** Undefined when the configuration can't be read. */
+  versionPolicy: VersionPolicy | undefined;
   /** What is wrong and does not mend itself: a broken config, a checksum that does not agree. */
   problems: string[];
-  /** Changes whenever a file of the model or of one of its versions does. */
+  /** Changes whenever a file of the model or of one of its versions does; empty when the folder could not be read. */
   signature: string;
 }
