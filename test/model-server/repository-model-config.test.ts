@@ -2,6 +2,7 @@ import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type EffectiveConfig, readModelConfig } from '../../model-server/models/repository/model-config.ts';
+import { reshapeInputs, reshapeOutputs } from '../../model-server/models/repository/reshape.ts';
 import { scanModel } from '../../model-server/models/repository/scan.ts';
 import { hasShared, shared } from '../shared.ts';
 import { onnxModel, type Port } from './onnx-message.ts';
@@ -208,6 +209,9 @@ describe('the hub files', () => {
       prompts: { byName: { query: 'query: ' }, defaultName: 'query' },
     });
     expect(sourceOf(effective, 'pooling')).toEqual(['max <- 1_Max/config.json pooling_mode_max_tokens']);
+    expect(effective.warnings).toEqual([
+      expect.stringMatching(/the default prompt "query" is not put before texts/),
+    ]);
   });
 
   const broken: [string, Record<string, unknown>, RegExp][] = [
@@ -326,6 +330,52 @@ describe('config.pbtxt', () => {
   });
 });
 
+describe('a reshaped tensor', () => {
+  const tensor = (shape: number[], name = 'a') => ({
+    name,
+    dataType: 'FP32' as const,
+    shape,
+    data: new Uint8Array(48),
+  });
+  const table: [outside: number[], inside: number[], sent: number[], taken: number[]][] = [
+    [
+      [3, 4],
+      [1, 3, 4],
+      [3, 4],
+      [1, 3, 4],
+    ],
+    [
+      [-1, 12],
+      [-1, 3, 4, 1],
+      [7, 12],
+      [7, 3, 4, 1],
+    ],
+    [[-1, 1], [-1], [5, 1], [5]],
+    [
+      [-1, 2, -1],
+      [-1, -1, 2],
+      [5, 2, 6],
+      [5, 6, 2],
+    ],
+  ];
+  it.each(table)('of %j outside and %j inside is taken to and fro', (outside, inside, sent, taken) => {
+    const reshapes = new Map([['a', { outside, inside }]]);
+    const [input, other] = reshapeInputs([tensor(sent), tensor([9], 'b')], reshapes);
+    expect(input!.shape).toEqual(taken);
+    expect(other!.shape).toEqual([9]);
+    expect(reshapeOutputs([tensor(taken)], reshapes)[0]!.shape).toEqual(sent);
+  });
+
+  it('must have the shape that callers are told', () => {
+    const reshapes = new Map([['a', { outside: [-1, 12], inside: [-1, 3, 4] }]]);
+    for (const shape of [[12], [1, 11], [1, 3, 4]]) {
+      expect(() => reshapeInputs([tensor(shape)], reshapes)).toThrow(
+        /input "a" is \[.*\], but must be \[-1, 12\]/,
+      );
+    }
+  });
+});
+
 describe('inputs and outputs of config.pbtxt', () => {
   const input = (fields: string) =>
     `input { ${fields} } input { name: "n" data_type: TYPE_INT64 dims: 4 } input { name: "s" data_type: TYPE_STRING dims: 4 }`;
@@ -394,6 +444,14 @@ describe('inputs and outputs of config.pbtxt', () => {
       ['fc6_1', { outside: [1000], inside: [1, 1000, 1, 1] }],
     ]);
     expect(warnings).toEqual([expect.stringMatching(/fc6_1: its label_filename is not used/)]);
+  });
+
+  it('may be reshaped behind the batch dimension', async () => {
+    const { config } = await tensorConfig(
+      batched('name: "x" data_type: TYPE_FP32 dims: [ 2, 2 ] reshape { shape: 4 }'),
+    );
+    expect(config.inputs[0]).toEqual({ name: 'x', dataType: 'FP32', shape: [-1, 2, 2] });
+    expect(config.reshapes.get('x')).toEqual({ outside: [-1, 2, 2], inside: [-1, 4] });
   });
 
   const wrong: [string, string, RegExp][] = [

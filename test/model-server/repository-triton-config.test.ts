@@ -233,6 +233,12 @@ describe('what is wrong in a config file', () => {
     await expect(readText(text)).rejects.toEqual(invalid(message));
   });
 
+  it('is told of a folder in its place', async () => {
+    const place = folderWith({});
+    mkdirSync(join(place.folder, 'config.pbtxt'));
+    await expect(readTritonConfig(place)).rejects.toEqual(invalid(/config\.pbtxt: is no file/));
+  });
+
   it('never is a file of any size', async () => {
     await expect(readText(`# ${'x'.repeat(1_100_000)}`)).rejects.toEqual(invalid(/1048576 at most/));
   });

@@ -1,21 +1,13 @@
 import type { DataType, TensorSpec } from '../../types.ts';
 import type { OnnxFile, OnnxTensor } from './onnx-file.ts';
+import type { Reshape, Reshapes } from './reshape.ts';
 import type { TritonMessage } from './triton-schema.ts';
-
-/** A tensor that callers and the model see in different shapes of equally many elements; the batch dimension is left out. */
-export interface Reshape {
-  /** What callers send or get. */
-  outside: number[];
-  /** What the model takes or gives. */
-  inside: number[];
-}
 
 /** Inputs and outputs as callers see them, batch dimension included. */
 export interface ServedTensors {
   inputs: TensorSpec[];
   outputs: TensorSpec[];
-  /** By the name of the input or output. */
-  reshapes: ReadonlyMap<string, Reshape>;
+  reshapes: Reshapes;
   /** Whether requests can be joined along the first dimension. */
   batched: boolean;
   /** What in the configuration contradicts the model file. */
@@ -96,18 +88,19 @@ function compare(
   if (actual.dataType !== dataType)
     problems.push(`${subject} is ${declared.data_type} in ${file}, but ${actual.dataType} in the model file`);
   const inside = declared.reshape?.shape ?? declared.dims;
-  if (declared.reshape !== undefined) {
-    if (!sameElements(declared.dims, inside))
-      problems.push(`${subject}: reshape [${inside}] has other elements than dims [${declared.dims}]`);
-    comparison.reshapes.set(declared.name, { outside: declared.dims, inside });
-  }
   const withBatch = hasBatchDimension(inside, actual, comparison.maxBatch);
+  const shape = withBatch ? [-1, ...declared.dims] : declared.dims;
   const wanted = withBatch ? [-1, ...inside] : inside;
   if (checkBatchDimension(actual, comparison) && actual.ranked && !fits(wanted, actual.shape)) {
     const batch = withBatch ? ' (with the batch dimension)' : '';
     problems.push(`${subject} is [${wanted}]${batch} in ${file}, but [${actual.shape}] in the model file`);
   }
-  return { ...spec, shape: withBatch ? [-1, ...declared.dims] : declared.dims };
+  if (declared.reshape !== undefined) {
+    if (!sameElements(declared.dims, inside))
+      problems.push(`${subject}: reshape [${inside}] has other elements than dims [${declared.dims}]`);
+    comparison.reshapes.set(declared.name, { outside: shape, inside: wanted });
+  }
+  return { ...spec, shape };
 }
 
 /** Without max_batch_size the number of dimensions tells whether the batch dimension was left out. */

@@ -202,7 +202,9 @@ async function find(place: HubPlace, name: string): Promise<{ path: string; told
   ];
   for (const candidate of candidates) {
     try {
-      const { size } = await stat(candidate.path);
+      const stats = await stat(candidate.path);
+      if (!stats.isFile()) throw invalid(candidate.path, 'is no file');
+      const { size } = stats;
       if (size > LARGEST_FILE_BYTES && name !== 'tokenizer.json')
         throw invalid(candidate.path, `has ${size} bytes; ${LARGEST_FILE_BYTES} at most are read`);
       return candidate;

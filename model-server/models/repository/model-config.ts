@@ -2,12 +2,13 @@ import { basename } from 'node:path';
 import { ServingError } from '../../errors.ts';
 import type { Pooling, TensorSpec } from '../../types.ts';
 import type { SourcedValue } from '../reports.ts';
-import { type Reshape, type ServedTensors, serveTensors } from './declared-tensors.ts';
+import { type ServedTensors, serveTensors } from './declared-tensors.ts';
 import { type HubFacts, type ImageInput, type Prompts, readHubFacts } from './hub-files.ts';
 import { readOfVersion } from './missing.ts';
 import { type OnnxFile, readOnnxFile } from './onnx-file.ts';
 import { Origins } from './origins.ts';
 import { type Parameters, readParameters } from './parameters.ts';
+import type { Reshapes } from './reshape.ts';
 import { deriveTask } from './text-task.ts';
 import { policyOf, readTritonConfig } from './triton-config.ts';
 import type { TritonMessage } from './triton-schema.ts';
@@ -41,8 +42,8 @@ export interface ModelConfig {
   /** As callers see them, batch dimension included. */
   inputs: TensorSpec[];
   outputs: TensorSpec[];
-  /** Inputs and outputs whose shape differs between callers and model, by name. */
-  reshapes: ReadonlyMap<string, Reshape>;
+  /** Inputs and outputs whose shape differs between callers and model. */
+  reshapes: Reshapes;
   /** Whether requests can be joined along the first dimension. */
   batched: boolean;
   /** Undefined: the server's default; 1 for models that are not batched. */
@@ -152,6 +153,11 @@ function textPart({ hub, tensors, modelFile }: TextFacts, values: Parameters, or
     }
   }
   if (hub.prompts !== undefined) origins.sourced('prompts', hub.prompts);
+  const defaultName = hub.prompts?.value.defaultName;
+  if (defaultName !== undefined && hub.prompts?.value.byName[defaultName] !== '')
+    warnings.push(
+      `the default prompt "${defaultName}" is not put before texts; callers that want it send it`,
+    );
   if (hub.image !== undefined) origins.sourced('image', hub.image);
   return { part, warnings };
 }

@@ -132,7 +132,9 @@ function parseJson(text: string): unknown {
 /** A configuration file's text; undefined when there is none. */
 async function readBounded(path: string): Promise<string | undefined> {
   try {
-    const { size } = await stat(path);
+    const stats = await stat(path);
+    if (!stats.isFile()) throw invalid(path, 'is no file');
+    const { size } = stats;
     if (size > LARGEST_FILE_BYTES)
       throw invalid(path, `has ${size} bytes; a configuration has ${LARGEST_FILE_BYTES} at most`);
     return await readFile(path, 'utf8');
