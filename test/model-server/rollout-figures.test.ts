@@ -234,6 +234,16 @@ describe('two versions compared', () => {
     expect(comparison.verdict).toBe('incompatible');
   });
 
+  it('count half of the others as neighbours where there are few, and never the text itself', () => {
+    const at = (...degrees: number[]) =>
+      degrees.map((degree) => [Math.cos((degree * Math.PI) / 180), Math.sin((degree * Math.PI) / 180)]);
+    const a = { version: 1, space: '', vectors: at(0, 10, 90, 100) };
+    const overlapWith = (...degrees: number[]) =>
+      compareVersions(a, { version: 2, space: '', vectors: at(...degrees) }).neighbourOverlap;
+    expect(overlapWith(0, 90, 10, 100)).toBe(0);
+    expect(overlapWith(5, 10, 80, 100)).toBe(1);
+  });
+
   it('of other widths, or without texts, are incompatible', () => {
     const comparison = compareVersions(of(1, 's', 0), of(2, 't', 0, 32));
     expect(comparison).toMatchObject({ verdict: 'incompatible', meanCosine: 0 });
