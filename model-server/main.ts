@@ -171,15 +171,16 @@ async function listen(config: ServerConfig, { lifecycle, admin, log, metrics, st
   }
 }
 
-/** @throws ServingError when nothing that is there works, or with `exitOnError` when anything fails */
+/** @throws ServingError when nothing can be served or ever will be, or with `exitOnError` when anything fails */
 async function load(
   lifecycle: Lifecycle,
   { log, exitOnError }: { log: Log; exitOnError: boolean },
 ): Promise<void> {
   const failures = await lifecycle.start();
   for (const failure of failures) log.error({ reason: failure.reason }, failure.message);
-  const versions = lifecycle.registry.models.flatMap((model) => model.versions);
-  const isHopeless = versions.length > 0 && versions.every(({ version }) => version.state === 'failed');
+  const { mode, models } = lifecycle.registry;
+  // In the other modes a model may yet be mended, or loaded by command.
+  const isHopeless = mode === 'none' && models.every(({ current }) => current === undefined);
   if (failures.length === 0 || (!isHopeless && !exitOnError)) return;
   const what = isHopeless ? 'no model could be loaded' : 'a model could not be loaded (--exit-on-error)';
   throw new ServingError(

@@ -105,7 +105,7 @@ export class Lifecycle {
 
   /**
    * Loads what is to be served from the start, and begins to look after it.
-   * @returns what failed
+   * @returns what failed, is incomplete, or is asked for and not there
    * @throws ServingError MODEL_CONFIG_INVALID when there is no repository, or in mode none no model in it
    */
   async start(): Promise<ServingError[]> {
@@ -115,7 +115,7 @@ export class Lifecycle {
       this.#schedulePoll();
       this.pressure.start();
     }
-    return failures;
+    return [...failures, ...this.registry.shortcomings];
   }
 
   /** Finishes what runs and unloads everything. */

@@ -46,9 +46,23 @@ export class Registry {
     return [...this.#models.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Whether every model could answer a request, once the repository has been looked at. */
+  /** Whether there are models and each could answer a request; in explicit mode nothing is served before it is loaded. */
   get ready(): boolean {
-    return this.#hasLooked && this.models.every((model) => model.ready);
+    const isServing = this.#models.size > 0 || this.mode === 'explicit';
+    return this.#hasLooked && isServing && this.models.every((model) => model.ready);
+  }
+
+  /** What should be served and can't be, though nothing of it has failed: models that are incomplete, or not there. */
+  get shortcomings(): ServingError[] {
+    const { mode, loadModels, preload } = this.#options;
+    const named = [...(mode === 'explicit' ? [loadModels] : []), preload].flatMap((names) =>
+      names === 'all' ? [] : [...names],
+    );
+    const unknown = [...new Set(named)].filter((name) => !this.#models.has(name));
+    const lacking = this.models.flatMap(({ versions, shortcoming }) =>
+      versions.length > 0 || shortcoming === undefined ? [] : [shortcoming],
+    );
+    return [...unknown.map((name) => this.#unknown(name)), ...lacking];
   }
 
   /**
@@ -80,11 +94,7 @@ export class Registry {
   model(name: string): Model {
     const model = this.#models.get(name);
     if (model !== undefined) return model;
-    const names = this.models.map((known) => known.name).join(', ') || 'none';
-    throw new ServingError(
-      'MODEL_NOT_FOUND',
-      `there is no model "${name}" in the repository; it has ${names}.`,
-    );
+    throw this.#unknown(name);
   }
 
   /**
@@ -144,6 +154,12 @@ export class Registry {
       'the folder of the model is gone; it finishes and is unloaded',
     );
     void model.close('its folder is gone');
+  }
+
+  #unknown(name: string): ServingError {
+    const names = this.models.map((known) => known.name).join(', ') || 'none';
+    const message = `there is no model "${name}" in the repository; it has ${names}.`;
+    return new ServingError('MODEL_NOT_FOUND', message);
   }
 
   /** The only model that can do a task; for reranking, cross-encoders come first. */

@@ -7,17 +7,15 @@ import type { PlacedVersion } from './versions.ts';
 
 /** All versions of a model as lists show them; a model without any is one row without a version. */
 export function reportsOf(model: Model, host: Pick<VersionHost, 'budgets'>): VersionReport[] {
-  const reports = model.versions.map((placed) => reportOf(model, placed, host));
-  const waiting = model.folder.versions.filter((files) => !files.complete);
+  const waiting = new Map(
+    model.folder.versions.flatMap((files) => (files.complete ? [] : [[files.version, files.why] as const])),
+  );
+  const reports = model.versions.map((placed) => reportOf(model, placed, { host, waiting }));
   const shown = new Set(reports.map(({ version }) => version));
-  for (const { version, why } of waiting.filter((files) => !files.complete && !shown.has(files.version))) {
-    reports.push({
-      ...NOTHING_KNOWN,
-      name: model.name,
-      version,
-      reason: why,
-      warnings: [...model.folder.problems],
-    });
+  for (const [version, why] of waiting) {
+    if (shown.has(version)) continue;
+    const warnings = [...model.folder.problems];
+    reports.push({ ...NOTHING_KNOWN, name: model.name, version, reason: why, warnings });
   }
   if (reports.length > 0) return reports;
   const reason = model.folder.problems.join('; ') || (model.wanted ? '' : 'not asked for');
@@ -59,15 +57,18 @@ const NOTHING_KNOWN: Omit<VersionReport, 'name' | 'version' | 'reason'> = {
 function reportOf(
   model: Model,
   { version, served, problem }: PlacedVersion,
-  host: Pick<VersionHost, 'budgets'>,
+  { host, waiting }: { host: Pick<VersionHost, 'budgets'>; waiting: ReadonlyMap<number, string> },
 ): VersionReport {
   const { description, loaded, files } = version;
+  const unfinished = waiting.get(files.version);
+  const newer = unfinished === undefined ? '' : `its folder is not complete: ${unfinished}`;
   return {
     name: files.name,
     version: files.version,
     state: version.state,
-    reason: [version.reason, problem].filter((text) => text !== '').join('; '),
-    served,
+    reason: [version.reason, problem, newer].filter((text) => text !== '').join('; '),
+    // When none that is wanted works, an older one stands in.
+    served: served || version === model.current,
     tasks: description?.tasks ?? [],
     space: model.spaceOf(version),
     dimension: description?.dimension ?? 0,

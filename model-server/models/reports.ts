@@ -10,7 +10,7 @@ export interface VersionReport {
   state: ModelState;
   /** Why it is in this state: the cause of a failure, what evicted it, that it waits for its first request. */
   reason: string;
-  /** Whether the version policy serves it. */
+  /** Whether the version policy or the rollout serves it, or it stands in for those that can't. */
   served: boolean;
   tasks: Task[];
   space: string;
