@@ -119,6 +119,38 @@ describe('without any config file', () => {
     ]);
   });
 
+  const outputs: [Port, string, RegExp | undefined][] = [
+    [{ name: 'last_hidden_state', element: 'FP16', dims: ['batch', 'any', 8] }, 'embed', undefined],
+    [{ name: 'sentence_embedding', element: 'FP32', dims: ['batch', 8] }, 'embed', undefined],
+    [
+      { name: 'last_hidden_state', element: 'INT64', dims: ['batch', 'any', 8] },
+      'tensors',
+      /only FP32 and FP16/,
+    ],
+    [
+      { name: 'last_hidden_state', element: 'FP32', dims: ['batch', 'any', 'w'] },
+      'tensors',
+      /last dimension must be/,
+    ],
+    [{ name: 'logits', element: 'FP32', dims: ['batch', 'any', 99] }, 'tensors', /a cross-encoder's is/],
+    [
+      { name: 'y', element: 'FP32', dims: ['batch', 8] },
+      'tensors',
+      /none of its outputs \(y\) is one of last_hidden_state/,
+    ],
+  ];
+  it.each(outputs)('a text model with the output %o is served for: %s', async (output, task, warning) => {
+    const path = repository();
+    const folder = writeTextModel(path, 'm');
+    const ids: Port = { name: 'input_ids', element: 'INT64', dims: ['batch', 'any'] };
+    const model = onnxModel({ nodes: [], weights: [], inputs: [ids], outputs: [output] });
+    writeFileSync(join(folder, '1', 'model.onnx'), model);
+    const { config, warnings } = await read(path, 'm');
+    expect(config.task).toBe(task);
+    expect(config.outputName).toBe(task === 'tensors' ? undefined : output.name);
+    expect(warnings).toEqual(warning === undefined ? [] : [expect.stringMatching(warning)]);
+  });
+
   it('a model without hub files is served for raw tensors', async () => {
     const path = repository();
     writeTensorModel(path, 'm');
@@ -302,6 +334,12 @@ describe('config.pbtxt', () => {
     });
     expect(effective.warnings).toEqual(['parameters owner: nothing here reads it']);
     expect(sourceOf(effective, 'pooling')).toEqual(['cls <- config.pbtxt parameters pooling']);
+    expect(sourceOf(effective, 'instance_group')).toEqual([
+      '3 x cpu, gpu 0+1 <- config.pbtxt instance_group',
+    ]);
+    expect(sourceOf(effective, 'keep_alive_secs')).toEqual([
+      '1.5 <- config.pbtxt parameters keep_alive_secs',
+    ]);
     expect(sourceOf(effective, 'version_policy')).toEqual(['latest 2 <- config.pbtxt version_policy']);
     expect(sourceOf(effective, 'optimization.graph.level')).toEqual([
       'extended <- config.pbtxt optimization.graph.level',

@@ -212,6 +212,13 @@ function queuePart({ dynamic_batching: batching }: TritonMessage, origins: Origi
 const GRAPH_LEVELS = { '-1': 'basic', 0: 'all', 1: 'extended' } as const;
 const KINDS = { KIND_AUTO: 'auto', KIND_CPU: 'cpu', KIND_GPU: 'gpu' } as const;
 
+const ANYWHERE: InstanceGroup = { count: undefined, kind: 'auto', gpus: [] };
+
+/** A group as one says it: `2 x gpu 0+1`. */
+function groupText({ count, kind, gpus }: InstanceGroup): string {
+  return [count && `${count} x`, kind, gpus.join('+')].filter(Boolean).join(' ');
+}
+
 function runPart(message: TritonMessage, values: Parameters, origins: Origins) {
   const groups = message.instance_group.map(
     ({ count, kind, gpus }): InstanceGroup => ({
@@ -220,7 +227,12 @@ function runPart(message: TritonMessage, values: Parameters, origins: Origins) {
       gpus: [...new Set(gpus)],
     }),
   );
-  const anywhere: InstanceGroup[] = [{ count: undefined, kind: 'auto', gpus: [] }];
+  const instanceGroups = groups.length > 0 ? groups : [ANYWHERE];
+  origins.fromFile(
+    'instance_group',
+    groups.length > 0 ? groups.map(groupText).join(', ') : undefined,
+    'auto',
+  );
   const level = message.optimization?.graph?.level;
   const parameter = <Value>(field: string, value: Value | undefined, fallback: Value) =>
     origins.parameterOr(field, value, { value: fallback, source: 'default' });
@@ -229,15 +241,20 @@ function runPart(message: TritonMessage, values: Parameters, origins: Origins) {
     else parameter(field, value, value);
     return value;
   };
+  const keepAliveMs = values.keepAliveMs;
+  orServer(
+    'keep_alive_secs',
+    keepAliveMs === undefined || keepAliveMs < 0 ? keepAliveMs : keepAliveMs / 1000,
+  );
   return {
-    instanceGroups: origins.fromFile('instance_group', groups.length > 0 ? groups : undefined, anywhere),
+    instanceGroups,
     graphLevel: origins.fromFile<ModelConfig['graphLevel']>(
       'optimization.graph.level',
       level === undefined ? undefined : GRAPH_LEVELS[level],
       'all',
     ),
     isolation: parameter('isolation', values.isolation, 'thread'),
-    keepAliveMs: orServer('keep_alive_secs', values.keepAliveMs),
+    keepAliveMs,
     preload: orServer('preload', values.preload),
     intraOpThreads: orServer('intra_op_thread_count', values.intraOpThreads),
     interOpThreads: orServer('inter_op_thread_count', values.interOpThreads),

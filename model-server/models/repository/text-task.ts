@@ -59,7 +59,7 @@ function chooseOutput(
     return `none of its outputs (${outputs.map(({ name }) => name).join(', ')}) is one of ${wanted.join(', ')}`;
   const is = `its output ${output.name} is ${output.dataType} [${output.shape}]`;
   const last = output.shape.at(-1) ?? -1;
-  if (output.dataType !== 'FP32') return `${is}; only FP32 is read`;
+  if (output.dataType !== 'FP32' && output.dataType !== 'FP16') return `${is}; only FP32 and FP16 are read`;
   if (output.name === 'logits') {
     const isScore = output.shape.length === 2 && last === 1 && isClassifier !== false;
     return isScore ? output : `${is}; a cross-encoder's is [batch, 1]`;
