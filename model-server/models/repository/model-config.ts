@@ -8,7 +8,9 @@ import { readOfVersion } from './missing.ts';
 import { type OnnxFile, readOnnxFile } from './onnx-file.ts';
 import { Origins } from './origins.ts';
 import { type Parameters, readParameters } from './parameters.ts';
+import { type QueueOptions, readQueueOptions } from './queue-options.ts';
 import type { Reshapes } from './reshape.ts';
+import { type RunOptions, readRunOptions } from './run-options.ts';
 import { deriveTask } from './text-task.ts';
 import { policyOf, readTritonConfig } from './triton-config.ts';
 import type { TritonMessage } from './triton-schema.ts';
@@ -16,17 +18,8 @@ import type { VersionFiles } from './version-files.ts';
 import { policyText, type VersionPolicy } from './version-policy.ts';
 import { readWarmup, type WarmupSample } from './warmup-samples.ts';
 
-/** Instances of one kind. */
-export interface InstanceGroup {
-  /** Of each GPU, or in all on CPUs; undefined: the server's default. */
-  count: number | undefined;
-  kind: 'auto' | 'cpu' | 'gpu';
-  /** Empty: all that there are. */
-  gpus: number[];
-}
-
 /** What a model version does and how it is run. */
-export interface ModelConfig {
+export interface ModelConfig extends QueueOptions, RunOptions {
   /** tensors: no texts, only raw tensors. */
   task: 'embed' | 'rerank' | 'tensors';
   /** The output that texts are served from; undefined for raw tensors. */
@@ -48,26 +41,6 @@ export interface ModelConfig {
   batched: boolean;
   /** Undefined: the server's default; 1 for models that are not batched. */
   maxBatchItems: number | undefined;
-  /** Sizes at which a batch is sent without waiting longer. */
-  preferredBatchSizes: number[];
-  queueDelayUs: number;
-  maxQueueItems: number | undefined;
-  /** How long a request may wait; undefined: as long as its deadline allows. */
-  queueTimeoutMs: number | undefined;
-  /** Whether a request may ask for less than that. */
-  allowTimeoutOverride: boolean;
-
-  /** At least one. */
-  instanceGroups: InstanceGroup[];
-  isolation: 'thread' | 'process';
-  /** Undefined: the server's default; -1: for ever. */
-  keepAliveMs: number | undefined;
-  preload: boolean | undefined;
-  intraOpThreads: number | undefined;
-  interOpThreads: number | undefined;
-  executionMode: 'sequential' | 'parallel';
-  memArena: boolean;
-  graphLevel: 'basic' | 'extended' | 'all';
   warmup: WarmupSample[];
   versionPolicy: VersionPolicy;
 }
@@ -109,8 +82,8 @@ export async function readModelConfig(files: VersionFiles, override?: string): P
   const config: ModelConfig = {
     ...text.part,
     ...tensorPart(message, tensors, { origins, modelFile }),
-    ...queuePart(message, origins),
-    ...runPart(message, parameters.values, origins),
+    ...readQueueOptions(message, origins),
+    ...readRunOptions(message, parameters.values, origins),
     warmup,
     versionPolicy: policyOf(message),
   };
@@ -180,85 +153,4 @@ function tensorPart(
   if (most === undefined && !batched) origins.sourced('max_batch_size', { value: '0', source: modelFile });
   else origins.orServer('max_batch_size', most);
   return { inputs, outputs, reshapes, batched, maxBatchItems: batched ? most : 1 };
-}
-
-function queuePart({ dynamic_batching: batching }: TritonMessage, origins: Origins) {
-  const policy = batching?.default_queue_policy;
-  const preferred = batching?.preferred_batch_size ?? [];
-  // 0 stands for no limit in Triton; here the server's own limit always holds.
-  const most = policy?.max_queue_size || undefined;
-  const timeoutUs = policy?.default_timeout_microseconds || undefined;
-  if (preferred.length > 0)
-    origins.fromFile('dynamic_batching.preferred_batch_size', preferred.join(', '), '');
-  const inPolicy = (field: string) => `dynamic_batching.default_queue_policy.${field}`;
-  return {
-    preferredBatchSizes: [...new Set(preferred)].sort((a, b) => a - b),
-    queueDelayUs: origins.fromFile(
-      'dynamic_batching.max_queue_delay_microseconds',
-      batching?.max_queue_delay_microseconds,
-      0,
-    ),
-    maxQueueItems: origins.orServer(inPolicy('max_queue_size'), most),
-    queueTimeoutMs:
-      timeoutUs && origins.fromFile(inPolicy('default_timeout_microseconds'), timeoutUs, timeoutUs) / 1000,
-    allowTimeoutOverride: origins.fromFile(
-      inPolicy('allow_timeout_override'),
-      policy?.allow_timeout_override,
-      false,
-    ),
-  };
-}
-
-const GRAPH_LEVELS = { '-1': 'basic', 0: 'all', 1: 'extended' } as const;
-const KINDS = { KIND_AUTO: 'auto', KIND_CPU: 'cpu', KIND_GPU: 'gpu' } as const;
-
-const ANYWHERE: InstanceGroup = { count: undefined, kind: 'auto', gpus: [] };
-
-/** A group as one says it: `2 x gpu 0+1`. */
-function groupText({ count, kind, gpus }: InstanceGroup): string {
-  return [count && `${count} x`, kind, gpus.join('+')].filter(Boolean).join(' ');
-}
-
-function runPart(message: TritonMessage, values: Parameters, origins: Origins) {
-  const groups = message.instance_group.map(
-    ({ count, kind, gpus }): InstanceGroup => ({
-      count: count || undefined,
-      kind: KINDS[(kind ?? 'KIND_AUTO') as keyof typeof KINDS],
-      gpus: [...new Set(gpus)],
-    }),
-  );
-  const instanceGroups = groups.length > 0 ? groups : [ANYWHERE];
-  origins.fromFile(
-    'instance_group',
-    groups.length > 0 ? groups.map(groupText).join(', ') : undefined,
-    'auto',
-  );
-  const level = message.optimization?.graph?.level;
-  const parameter = <Value>(field: string, value: Value | undefined, fallback: Value) =>
-    origins.parameterOr(field, value, { value: fallback, source: 'default' });
-  const orServer = <Value>(field: string, value: Value | undefined) => {
-    if (value === undefined) origins.orServer(field, undefined);
-    else parameter(field, value, value);
-    return value;
-  };
-  const keepAliveMs = values.keepAliveMs;
-  orServer(
-    'keep_alive_secs',
-    keepAliveMs === undefined || keepAliveMs < 0 ? keepAliveMs : keepAliveMs / 1000,
-  );
-  return {
-    instanceGroups,
-    graphLevel: origins.fromFile<ModelConfig['graphLevel']>(
-      'optimization.graph.level',
-      level === undefined ? undefined : GRAPH_LEVELS[level],
-      'all',
-    ),
-    isolation: parameter('isolation', values.isolation, 'thread'),
-    keepAliveMs,
-    preload: orServer('preload', values.preload),
-    intraOpThreads: orServer('intra_op_thread_count', values.intraOpThreads),
-    interOpThreads: orServer('inter_op_thread_count', values.interOpThreads),
-    executionMode: parameter('execution_mode', values.executionMode, 'sequential'),
-    memArena: parameter('enable_mem_arena', values.memArena, true),
-  };
 }
