@@ -12,6 +12,7 @@ import { readGolden } from './golden.ts';
 import type { VersionHost } from './host.ts';
 import type { TextParts } from './loaded.ts';
 import type { SelfCheckReport } from './reports.ts';
+import { reshapeInputs } from './repository/reshape.ts';
 import type { CompleteVersion } from './repository/version-files.ts';
 import { selfCheck } from './self-check.ts';
 import { bucketsOf, type WarmUpOutcome, type WarmUpRun, warmUp } from './warm-up.ts';
@@ -102,7 +103,10 @@ function warmUpRun(
       runOnEach(owner, pool, () => ({
         kind: 'tensors',
         rows: inputs[0]?.shape[0] ?? 1,
-        inputs: inputs.map((input) => ({ ...input, data: input.data.slice() })),
+        inputs: reshapeInputs(inputs, description.config.reshapes).map((input) => ({
+          ...input,
+          data: input.data.slice(),
+        })),
         outputs: info.outputs.map(({ name }) => name),
       })),
   };

@@ -6,6 +6,7 @@ import { preparePairs, queryStates, type ScoreKind, toUnitScore } from '../tasks
 import type { EncodedText } from '../tasks/tokenizer.ts';
 import type { RawTensor, Reduction } from '../types.ts';
 import type { Loaded, TextParts } from './loaded.ts';
+import { reshapeInputs, reshapeOutputs } from './repository/reshape.ts';
 
 export interface CallOptions {
   truncate: Truncate;
@@ -13,6 +14,8 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
   /** Milliseconds since the epoch. */
   deadlineMs?: number | undefined;
+  /** How long the request may wait for its turn, as far as the model's configuration lets requests say that. */
+  timeoutMs?: number | undefined;
 }
 
 /** Where the time of a call went, in microseconds; each figure is the largest of any input. */
@@ -140,10 +143,12 @@ export async function inferTensors(
   request: InferRequest,
   options: Omit<CallOptions, 'truncate'>,
 ): Promise<InferOutcome> {
-  const { owner, config, info, maxBatchItems: maxRows } = loaded;
-  const call = checkTensors(info, request, { owner, batched: config.batched, maxRows });
-  const { tensors, ...timings } = await loaded.scheduler.submitTensors(call, submitOptions(options));
-  return { outputs: tensors, timings: { ...timings, tokenizeUs: 0 } };
+  const { owner, config, maxBatchItems: maxRows } = loaded;
+  const call = checkTensors(config, request, { owner, batched: config.batched, maxRows });
+  const inputs = reshapeInputs(call.inputs, config.reshapes);
+  const submitted = loaded.scheduler.submitTensors({ ...call, inputs }, submitOptions(loaded, options));
+  const { tensors, ...timings } = await submitted;
+  return { outputs: reshapeOutputs(tensors, config.reshapes), timings: { ...timings, tokenizeUs: 0 } };
 }
 
 /** How a text model ranks. */
@@ -166,14 +171,24 @@ function submit(
   inputs: { row: EncodedText['row']; reduction: Reduction }[],
   options: CallOptions,
 ): Promise<ItemResult[]> {
-  return Promise.all(loaded.scheduler.submit(inputs, submitOptions(options)));
+  return Promise.all(loaded.scheduler.submit(inputs, submitOptions(loaded, options)));
 }
 
-/** The deadline of a call on the scheduler's clock. */
-function submitOptions({ signal, deadlineMs }: Omit<CallOptions, 'truncate'>) {
-  const deadlineUs =
-    deadlineMs === undefined ? undefined : systemClock.nowUs() + (deadlineMs - Date.now()) * 1000;
+/** What the scheduler is to know of a call; deadlines are on its clock. */
+function submitOptions({ config }: Loaded, { signal, deadlineMs, timeoutMs }: Omit<CallOptions, 'truncate'>) {
+  const leftMs = Math.min(
+    deadlineMs === undefined ? Number.POSITIVE_INFINITY : deadlineMs - Date.now(),
+    queueTimeoutMs(config, timeoutMs) ?? Number.POSITIVE_INFINITY,
+  );
+  const deadlineUs = leftMs === Number.POSITIVE_INFINITY ? undefined : systemClock.nowUs() + leftMs * 1000;
   return { signal, deadlineUs };
+}
+
+/** A request may only shorten the configured time, and only where the configuration allows it. */
+function queueTimeoutMs(config: Loaded['config'], wantedMs: number | undefined): number | undefined {
+  const { queueTimeoutMs: configuredMs, allowTimeoutOverride } = config;
+  if (configuredMs === undefined || wantedMs === undefined) return configuredMs ?? wantedMs;
+  return allowTimeoutOverride ? Math.min(configuredMs, wantedMs) : configuredMs;
 }
 
 function slowest(results: readonly ItemResult[], tokenizeUs: number): Timings {

@@ -113,10 +113,13 @@ export class Serving {
     );
   }
 
-  /** The tensors of the version that a request like this would reach; it is loaded for that. @throws ServingError */
+  /**
+   * The tensors, as callers see them, of the version that a request like this would reach; it is loaded for that.
+   * @throws ServingError
+   */
   async signature(target: Target): Promise<{ ref: VersionRef; inputs: TensorSpec[]; outputs: TensorSpec[] }> {
     using lease = await this.#registry.acquire(target);
-    const { inputs, outputs } = lease.loaded.info;
+    const { inputs, outputs } = lease.loaded.config;
     return { ref: refOf(lease), inputs, outputs };
   }
 
