@@ -47,6 +47,7 @@ export class ModelVersion implements Resident {
   #everReady = false;
   #isRetired = false;
   #leases = 0;
+  #pins = 0;
   #lastUsedMs: number;
   #loadMs = 0;
   readonly #onUnleased: (() => void)[] = [];
@@ -109,9 +110,12 @@ export class ModelVersion implements Resident {
     return this.#lastUsedMs;
   }
 
-  /** A version that is being loaded is not evicted: what waits for it would have waited for nothing. */
+  /**
+   * A version that is being loaded is not evicted: what waits for it would have waited for nothing. One that is being
+   * unloaded already may be "evicted": who needs the room waits for it then.
+   */
   get pinned(): boolean {
-    return this.#state !== 'ready';
+    return this.#pins > 0 || (this.#state !== 'ready' && this.#state !== 'draining');
   }
 
   get keepAliveMs(): number {
@@ -149,6 +153,16 @@ export class ModelVersion implements Resident {
         this.#release();
       },
     };
+  }
+
+  /** Keeps it from being evicted, used or not, for as long as the work lasts. */
+  async whilePinned<T>(work: () => Promise<T>): Promise<T> {
+    this.#pins++;
+    try {
+      return await work();
+    } finally {
+      this.#pins--;
+    }
   }
 
   /**
@@ -190,7 +204,8 @@ export class ModelVersion implements Resident {
   }
 
   async evict(why: string): Promise<void> {
-    this.#host.observe(this.files)?.evicted(why);
+    // One that goes by command goes for that reason, whoever waits for its room.
+    if (this.#unloading === undefined) this.#host.observe(this.files)?.evicted(why);
     // Who makes room can do nothing about a thread that would not end in order.
     await this.unload(why).catch(() => undefined);
   }

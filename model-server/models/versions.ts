@@ -170,7 +170,7 @@ export class Versions {
       const { config, tasks } = await next.describe();
       const lost = forerunner?.description?.tasks.filter((task) => !tasks.includes(task)) ?? [];
       if (lost.length > 0) next.refuse(whatIsLost(next, { lost, forerunner: forerunner!.files.version }));
-      if (config.preload ?? how.eager) await next.load();
+      if (config.preload ?? how.eager) await this.#loadBeside(next);
     });
     if (slot === undefined) return failure;
     if (failure !== undefined && slot.active.state !== 'failed') {
@@ -188,8 +188,21 @@ export class Versions {
   async #retry({ active }: Slot): Promise<ServingError | undefined> {
     return outcome(async () => {
       if (active.state === 'failed') await active.unload('');
-      await active.load();
+      await this.#loadBeside(active);
     });
+  }
+
+  /** Loads a version; what serves until that one is warm must not be evicted to make room for it. */
+  #loadBeside(next: ModelVersion): Promise<void> {
+    const { current } = this;
+    const serving = [...this.#slots.values()]
+      .filter(
+        ({ active, served }) => !served || active === current || active.files.version === next.files.version,
+      )
+      .map(({ active }) => active)
+      .filter((active) => active !== next);
+    const load = () => next.load();
+    return serving.reduce((work, version) => () => version.whilePinned(work), load)();
   }
 
   /**

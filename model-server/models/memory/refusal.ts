@@ -46,8 +46,9 @@ function estimateRetryMs({ wantedBytes, limitBytes, baseBytes, entries }: Shorta
   const sum = (of: (entry: LedgerEntry) => boolean) =>
     entries.reduce((bytes, entry) => bytes + (of(entry) ? bytesOf(entry) : 0), 0);
   const room = limitBytes - baseBytes - wantedBytes;
-  const stays = ({ resident }: LedgerEntry) => resident.pinned;
   const isLoading = (entry: LedgerEntry) => entry.measuredBytes === undefined;
+  // What is loading is pinned, too, but only until it has been loaded.
+  const stays = (entry: LedgerEntry) => entry.resident.pinned && !isLoading(entry);
   if (sum((entry) => stays(entry) || isLoading(entry)) <= room) return IN_USE_RETRY_MS;
   return sum(stays) <= room ? LOADING_RETRY_MS : undefined;
 }
