@@ -37,6 +37,13 @@ export class BenchClient {
     this.#client = new Client(address, credentials.createInsecure());
   }
 
+  /** Resolves when the connection stands. */
+  ready(): Promise<void> {
+    return new Promise((resolve, reject) =>
+      this.#client.waitForReady(Date.now() + 10_000, (error) => (error ? reject(error) : resolve())),
+    );
+  }
+
   embed(inputs: string[]): Promise<EmbedResponse> {
     return new Promise((resolve, reject) => {
       this.#client.makeUnaryRequest(

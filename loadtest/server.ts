@@ -1,39 +1,58 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { serverConfigSchema } from '../model-server/config.ts';
-import { run } from '../model-server/main.ts';
+import { type ServerConfig, serverConfigSchema } from '../model-server/config.ts';
+import { type RunningServer, run } from '../model-server/main.ts';
 
 const file = fileURLToPath(import.meta.url);
 
 export interface BenchServer {
   grpcAddress: string;
+  httpUrl: string;
+  metricsUrl: string;
   /** CPU that the server has used so far, in microseconds. */
   cpuUs(): Promise<number>;
+  /** Resident memory of the server, in bytes. */
+  residentBytes(): Promise<number>;
   stop(): Promise<void>;
 }
 
-/** Starts a model server with the shipped repository on free ports in a process of its own. */
-export async function startServer(): Promise<BenchServer> {
+interface Usage {
+  cpuUs: number;
+  residentBytes: number;
+}
+
+/**
+ * Starts a model server on free ports in a process of its own.
+ * @param settings of model-server/config.ts; the shipped repository unless told
+ */
+export async function startServer(settings: Partial<ServerConfig> = {}): Promise<BenchServer> {
   const env = {
     ...process.env,
     MALLOC_ARENA_MAX: '2',
     MALLOC_TRIM_THRESHOLD_: '131072',
     MALLOC_MMAP_THRESHOLD_: '131072',
   };
-  const child = fork(file, ['child'], { env });
-  const { grpcPort } = await new Promise<{ grpcPort: number }>((resolve, reject) => {
-    child.once('message', (message) => resolve(message as { grpcPort: number }));
-    child.once('exit', (code) =>
-      reject(new Error(`the model server ended with code ${code} before it was ready`)),
-    );
-  });
+  const child = fork(file, ['child', JSON.stringify(settings)], { env });
+  const ports = await new Promise<Pick<RunningServer, 'grpcPort' | 'httpPort' | 'metricsPort'>>(
+    (resolve, reject) => {
+      child.once('message', (message) => resolve(message as RunningServer));
+      child.once('exit', (code) =>
+        reject(new Error(`the model server ended with code ${code} before it was ready`)),
+      );
+    },
+  );
+  const usage = () =>
+    new Promise<Usage>((resolve) => {
+      child.once('message', (message) => resolve(message as Usage));
+      child.send('usage');
+    });
+  const local = (port: number) => `127.0.0.1:${port}`;
   return {
-    grpcAddress: `127.0.0.1:${grpcPort}`,
-    cpuUs: () =>
-      new Promise((resolve) => {
-        child.once('message', (message) => resolve((message as { cpuUs: number }).cpuUs));
-        child.send('cpu');
-      }),
+    grpcAddress: local(ports.grpcPort),
+    httpUrl: `http://${local(ports.httpPort)}`,
+    metricsUrl: `http://${local(ports.metricsPort)}/metrics`,
+    cpuUs: async () => (await usage()).cpuUs,
+    residentBytes: async () => (await usage()).residentBytes,
     stop: () =>
       new Promise((resolve) => {
         child.removeAllListeners('exit');
@@ -46,11 +65,13 @@ export async function startServer(): Promise<BenchServer> {
 if (process.argv[1] === file && process.argv[2] === 'child') {
   const modelRepository = fileURLToPath(new URL('../model-repository', import.meta.url));
   const free = { grpcPort: 0, httpPort: 0, metricsPort: 0, logLevel: 'warn' };
-  const server = await run(serverConfigSchema.parse({ ...free, modelRepository }));
-  process.send!({ grpcPort: server.grpcPort });
+  const settings = JSON.parse(process.argv[3] ?? '{}') as object;
+  const server = await run(serverConfigSchema.parse({ ...free, modelRepository, ...settings }));
+  const { grpcPort, httpPort, metricsPort } = server;
+  process.send!({ grpcPort, httpPort, metricsPort });
   process.on('message', () => {
     const { user, system } = process.cpuUsage();
-    process.send!({ cpuUs: user + system });
+    process.send!({ cpuUs: user + system, residentBytes: process.memoryUsage.rss() } satisfies Usage);
   });
   process.once('disconnect', () => void server.close());
 }

@@ -8,6 +8,7 @@ import { healthRoutes, metricsRoutes } from './api/http/routes.ts';
 import { listenHttp } from './api/http/server.ts';
 import type { ServerConfig } from './config.ts';
 import { ServingError } from './errors.ts';
+import { childEnvironment } from './executor/child-environment.ts';
 import { probeDevices } from './executor/probe-devices.ts';
 import { addGauges } from './gauges.ts';
 import { type Log, makeLog } from './log.ts';
@@ -109,6 +110,7 @@ function makeLifecycle(
     memoryCheckMs: config.memoryCheckMs,
     residentBytes: () => process.memoryUsage.rss(),
     devices: probeDevices,
+    childEnv: childEnvironment(process.env),
     onState: onChange,
     observe: ({ name: model, version }) => {
       const observer = metrics.observe({ name: model, version });

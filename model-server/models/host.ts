@@ -49,6 +49,8 @@ export interface VersionHost {
   /** Of all devices whose memory is counted. */
   budgets: () => readonly MemoryBudget[];
   gate: LoadGate;
+  /** Of the processes that instances have of their own. */
+  childEnv: Readonly<Record<string, string>>;
   /** What models can run on; asked once. */
   devices: () => Promise<AvailableDevices>;
   /** Aborted when everything is to end at once; loads under way fail then. */

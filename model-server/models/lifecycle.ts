@@ -29,6 +29,8 @@ export interface LifecycleOptions {
   residentBytes: () => number;
   /** What models can run on; asked for every load that leaves it open. */
   devices: () => Promise<AvailableDevices>;
+  /** Of the processes that instances have of their own; without the server's secrets. */
+  childEnv: Readonly<Record<string, string>>;
   observe: (version: VersionName) => ModelObserver | undefined;
   /** Told when a model's state has changed. */
   onState: () => void;
@@ -77,6 +79,7 @@ export class Lifecycle {
       budgets: () => this.#budgets,
       gate: new LoadGate({ residentBytes }),
       devices,
+      childEnv: options.childEnv,
       signal: this.#aborting.signal,
     };
     const watch = new RepositoryWatch(options.repository, options.watch);

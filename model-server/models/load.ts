@@ -93,7 +93,7 @@ async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
 }
 
 function makePool({ owner, description: { config }, files, instances }: Parts, host: VersionHost): Pool {
-  const { defaults, observe } = host;
+  const { defaults, observe, childEnv } = host;
   return new Pool({
     owner,
     session: {
@@ -110,6 +110,7 @@ function makePool({ owner, description: { config }, files, instances }: Parts, h
     },
     instances,
     isolation: config.isolation,
+    env: childEnv,
     watchdogMs: defaults.watchdogMs,
     maxRespawns: defaults.maxRespawns,
     onCrash: ({ why, respawnInMs }) => observe(files)?.crashed(why, respawnInMs),

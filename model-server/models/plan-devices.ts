@@ -30,9 +30,9 @@ export async function planDevices(
     wanted: defaults.executionProvider,
   });
   const byDevice = Map.groupBy(instances, ({ device }) => device);
-  const demands = [...byDevice].map(([device, { length }]) => ({
+  const demands = [...byDevice].map(([device, planned]) => ({
     device,
-    predictedBytes: predict(description, { device, instances: length, host }),
+    predictedBytes: predict(description, { device, planned, host }),
   }));
   demands.sort((a, b) => (a.device < b.device ? -1 : 1));
   return { instances, demands };
@@ -42,19 +42,20 @@ const CPU_ONLY: AvailableDevices = { providers: ['cpu'], missing: [], gpus: 0 };
 
 function predict(
   { config, onnx, dimension }: Description,
-  { device, instances, host }: { device: string; instances: number; host: VersionHost },
+  { device, planned, host }: { device: string; planned: readonly InstancePlan[]; host: VersionHost },
 ): number {
   const { maxBatchTokens } = host.defaults;
-  const isText = config.task !== 'tensors';
+  const { hidden } = config;
+  const needsArena = config.task !== 'tensors' && config.memArena;
+  const largest = { maxBatchTokens, maxTokens: config.maxTokens, heads: hidden?.heads };
   return predictBytes({
     weightBytes: onnx.weightBytes,
     weightBytesByType: onnx.weightBytesByType,
     fileBytes: onnx.fileBytes,
-    instances,
-    arena: isText
-      ? arenaBytes({ maxBatchTokens, maxTokens: config.maxTokens, width: Math.max(dimension, 32) })
-      : 0,
-    isolation: config.isolation,
+    instances: planned.length,
+    // Without hub files a classifier's width is not known; most of them are as wide as the small BERTs.
+    arena: needsArena ? arenaBytes({ ...largest, width: hidden?.size ?? (dimension || 384) }) : 0,
+    isolation: planned[0]?.isolation ?? config.isolation,
     device,
   });
 }

@@ -37,14 +37,19 @@ type Agreement =
 /** Longest that a mirrored request may take; nobody waits for it. */
 const MIRROR_MS = 30_000;
 
-/** Failures that are the caller's doing and say nothing about a version. */
-const CALLERS: readonly Reason[] = [
+/** Failures that say nothing about the version that was to answer: most are the caller's doing. */
+const NOT_THE_VERSIONS: readonly Reason[] = [
   'INVALID_INPUT',
   'SHAPE_MISMATCH',
   'INPUT_TOO_LONG',
   'BATCH_TOO_LARGE',
   'TASK_NOT_SUPPORTED',
   'CANCELLED',
+  // The server's state, which no version can help.
+  'MODEL_DRAINING',
+  'SERVER_STOPPING',
+  'MEMORY_BUDGET_EXCEEDED',
+  'QUEUE_FULL',
 ];
 
 /** Answers requests: finds the version, holds it while it works, and tells the rollout how it went. */
@@ -132,8 +137,8 @@ export class Serving {
     try {
       outcome = await work.run(loaded, options);
     } catch (thrown) {
-      const isCallers = CALLERS.includes(ServingError.from(thrown).reason);
-      if (!isCallers) model.rollout.record({ version: of, ms: performance.now() - started, ok: false });
+      const isVersions = !NOT_THE_VERSIONS.includes(ServingError.from(thrown).reason);
+      if (isVersions) model.rollout.record({ version: of, ms: performance.now() - started, ok: false });
       throw thrown;
     }
     const ms = performance.now() - started;

@@ -35,6 +35,8 @@ export interface HubFacts {
   isTextModel: boolean;
   /** Undefined when config.json names no architecture. */
   isClassifier: Sourced<boolean> | undefined;
+  /** How wide the states are; decides what a forward pass takes. */
+  hidden: { size: number; heads: number | undefined } | undefined;
   maxTokens: Sourced<number>;
   pooling: Sourced<Pooling>;
   normalize: Sourced<boolean>;
@@ -56,6 +58,8 @@ const LARGEST_FILE_BYTES = 16 * 1024 * 1024;
 const hubConfig = z.object({
   architectures: z.array(z.string()).nullish(),
   max_position_embeddings: z.int().positive().nullish(),
+  hidden_size: z.int().positive().nullish(),
+  num_attention_heads: z.int().positive().nullish(),
 });
 const POOLING_MODES: Record<string, Pooling> = {
   pooling_mode_cls_token: 'cls',
@@ -127,6 +131,10 @@ export async function readHubFacts(place: HubPlace): Promise<HubFacts> {
   return {
     hasTokenizer: (await find(place, 'tokenizer.json')) !== undefined,
     isTextModel: [config, sentence, tokenizer, steps, pooling].some((file) => file !== undefined),
+    hidden:
+      config?.hidden_size == null
+        ? undefined
+        : { size: config.hidden_size, heads: config.num_attention_heads ?? undefined },
     isClassifier: architectures
       ? {
           value: architectures.some((name) => name.endsWith('ForSequenceClassification')),

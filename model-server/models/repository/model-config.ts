@@ -31,6 +31,8 @@ export interface ModelConfig extends QueueOptions, RunOptions {
   prompts: Prompts | undefined;
   /** What an image model wants its pictures to be. */
   image: ImageInput | undefined;
+  /** Width and attention heads of the model's states, where the hub files tell; memory is predicted from them. */
+  hidden: HubFacts['hidden'];
 
   /** As callers see them, batch dimension included. */
   inputs: TensorSpec[];
@@ -117,6 +119,7 @@ function textPart({ hub, tensors, modelFile }: TextFacts, values: Parameters, or
     normalize: values.normalize ?? hub.normalize.value,
     prompts: hub.prompts?.value,
     image: hub.image?.value,
+    hidden: hub.hidden,
   };
   if (part.task !== 'tensors') {
     origins.parameterOr('max_tokens', values.maxTokens, hub.maxTokens);
