@@ -61,11 +61,9 @@ export const serverConfigSchema = z.object({
   executionProvider: z.enum(['auto', 'cpu', 'cuda', 'webgpu', 'coreml', 'dml']).default('auto').meta({
     description: 'what models run on where their config leaves it open (auto: a GPU when there is one)',
   }),
-  warmUpMs: wholeNumber
-    .default(10_000)
-    .meta({
-      description: 'milliseconds that warming up one model may take at most (0: the first pass only)',
-    }),
+  warmUpMs: wholeNumber.default(10_000).meta({
+    description: 'milliseconds that warming up one model may take at most (0: the first pass only)',
+  }),
   watchdogMs: count.default(60_000).meta({
     description: 'milliseconds after which an instance that does not finish its batch is taken for dead',
   }),

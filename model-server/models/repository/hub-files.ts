@@ -131,10 +131,7 @@ export async function readHubFacts(place: HubPlace): Promise<HubFacts> {
   return {
     hasTokenizer: (await find(place, 'tokenizer.json')) !== undefined,
     isTextModel: [config, sentence, tokenizer, steps, pooling].some((file) => file !== undefined),
-    hidden:
-      config?.hidden_size == null
-        ? undefined
-        : { size: config.hidden_size, heads: config.num_attention_heads ?? undefined },
+    hidden: hiddenOf(config?.value),
     isClassifier: architectures
       ? {
           value: architectures.some((name) => name.endsWith('ForSequenceClassification')),
@@ -151,6 +148,11 @@ export async function readHubFacts(place: HubPlace): Promise<HubFacts> {
     prompts: await readPrompts(place),
     image: await readImage(place),
   };
+}
+
+function hiddenOf(config: z.infer<typeof hubConfig> | undefined): HubFacts['hidden'] {
+  if (config?.hidden_size == null) return undefined;
+  return { size: config.hidden_size, heads: config.num_attention_heads ?? undefined };
 }
 
 function at<Key extends string>(
