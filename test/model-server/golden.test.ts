@@ -2,11 +2,10 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Model } from '../../model-server/models/model.ts';
-import { Registry } from '../../model-server/models/registry.ts';
 import { TextTokenizer } from '../../model-server/tasks/tokenizer.ts';
 import { hasShared, shared } from '../shared.ts';
-import { defaults, shippedRepository, temporaryFolder } from './repository.ts';
+import { type Harness, startLifecycle, target } from './lifecycle-harness.ts';
+import { shippedRepository, temporaryFolder } from './repository.ts';
 
 interface GoldenEmbed {
   cases: { text: string; input_ids: number[]; embedding: number[] }[];
@@ -22,6 +21,7 @@ interface GoldenPairs {
 const readGolden = <T>(name: string) =>
   JSON.parse(readFileSync(new URL(`../fixtures/golden/${name}`, import.meta.url), 'utf8')) as T;
 const embed = readGolden<GoldenEmbed>('all-minilm-l6-v2.embed.json');
+const end = { truncate: 'end' } as const;
 const cosine = (a: ArrayLike<number>, b: ArrayLike<number>) => {
   let [dot, aa, bb] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {
@@ -62,14 +62,16 @@ describe('the tokenizer', () => {
 });
 
 describe('the shipped int8 model', () => {
-  const registry = new Registry({ repository: shippedRepository, defaults });
-  let model: Model;
+  let server: Harness;
   beforeAll(async () => {
-    expect(await registry.load()).toEqual([]);
-    model = registry.resolve('', 0, 'embed');
+    server = await startLifecycle(shippedRepository);
+    expect(server.failures).toEqual([]);
   });
-  afterAll(() => registry.close());
-  const vectorsOf = async (texts: string[]) => (await model.embed(texts, { truncate: 'end' })).vectors;
+  afterAll(() => server[Symbol.asyncDispose]());
+  const vectorsOf = async (texts: string[]) =>
+    (await server.lifecycle.serving.embed(target(''), texts, end)).vectors;
+  const rerank = (query: string, documents: string[]) =>
+    server.lifecycle.serving.rerank(target('', { task: 'rerank' }), { query, documents }, end);
 
   it('comes within 0.98 of the fp32 reference on every adversarial case', async () => {
     const vectors = await vectorsOf(embed.cases.map((golden) => golden.text));
@@ -97,7 +99,7 @@ describe('the shipped int8 model', () => {
 
   it('scores late interaction like the reference', async () => {
     for (const golden of readGolden<GoldenMaxSim>('all-minilm-l6-v2.maxsim.json').cases) {
-      const { kind, results } = await model.rerank(golden.query, golden.documents, { truncate: 'end' });
+      const { kind, results } = await rerank(golden.query, golden.documents);
       expect(kind).toBe('late_interaction');
       results.forEach(({ rawScore, score }, index) => {
         // The reference is fp32; int8 moves a cosine by up to 0.02 here.
@@ -111,7 +113,7 @@ describe('the shipped int8 model', () => {
   });
 
   it('scores an empty query and an empty document without failing', async () => {
-    const { results } = await model.rerank('', ['', 'a text'], { truncate: 'end' });
+    const { results } = await rerank('', ['', 'a text']);
     for (const { score } of results) expect(score).toBe(0.5);
   });
 });
@@ -129,35 +131,35 @@ describe.skipIf(!hasShared)('models from ../shared', () => {
     });
     cpSync(shared('models', name, 'model.onnx'), join(target, '1', 'model.onnx'));
   };
-  const registry = new Registry({ repository: folder.path, defaults });
+  let server: Harness;
   beforeAll(async () => {
     for (const name of ['all-minilm-l6-v2', 'tiny-cross-encoder']) place(name);
     // The reference was made with this length; the model itself takes more.
     const length = JSON.stringify({ max_seq_length: pairs().max_length });
     writeFileSync(join(folder.path, 'tiny-cross-encoder', 'sentence_bert_config.json'), length);
-    expect(await registry.load()).toEqual([]);
+    server = await startLifecycle(folder.path);
+    expect(server.failures).toEqual([]);
   });
   afterAll(async () => {
-    await registry.close();
+    await server[Symbol.asyncDispose]();
     folder.remove();
   });
 
   it('fp32 comes within 0.9999 of the reference, with no config.pbtxt', async () => {
-    const model = registry.resolve('all-minilm-l6-v2', 0, 'embed');
-    const { vectors } = await model.embed(
-      embed.cases.map((golden) => golden.text),
-      { truncate: 'end' },
-    );
+    const texts = embed.cases.map((golden) => golden.text);
+    const { vectors } = await server.lifecycle.serving.embed(target('all-minilm-l6-v2'), texts, end);
     vectors.forEach((vector, index) => {
       expect(cosine(vector, embed.cases[index]!.embedding)).toBeGreaterThanOrEqual(0.9999);
     });
   });
 
   it('a cross-encoder gives the reference logits, truncating the longer text first', async () => {
-    const model = registry.resolve('', 0, 'rerank');
-    expect(model.folder.name).toBe('tiny-cross-encoder');
+    // It is taken before the embedder, which could rerank too, though no model is named.
+    const any = target('', { task: 'rerank' });
     for (const { query, document, logit } of pairs().cases) {
-      const { kind, results } = await model.rerank(query, [document], { truncate: 'end' });
+      const texts = { query, documents: [document] };
+      const { ref, kind, results } = await server.lifecycle.serving.rerank(any, texts, end);
+      expect(ref.name).toBe('tiny-cross-encoder');
       expect(kind).toBe('cross_encoder');
       expect(results[0]!.rawScore).toBeCloseTo(logit, 4);
       expect(results[0]!.score).toBeCloseTo(1 / (1 + Math.exp(-logit)), 4);
@@ -165,8 +167,8 @@ describe.skipIf(!hasShared)('models from ../shared', () => {
   });
 
   it('a cross-encoder refuses to embed', async () => {
-    const model = registry.resolve('tiny-cross-encoder', 0, 'embed');
-    await expect(model.embed(['a'], { truncate: 'end' })).rejects.toMatchObject({
+    const embedding = server.lifecycle.serving.embed(target('tiny-cross-encoder'), ['a'], end);
+    await expect(embedding).rejects.toMatchObject({
       reason: 'TASK_NOT_SUPPORTED',
     });
   });
