@@ -1,9 +1,8 @@
 import { appendFileSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { readModelConfig } from '../../model-server/models/model-config.ts';
-import { Registry } from '../../model-server/models/registry.ts';
-import { copyShippedModel, defaults, temporaryFolder } from './repository.ts';
+import { type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
+import { copyShippedModel, shippedRepository, temporaryFolder } from './repository.ts';
 
 const cleanUp: (() => unknown)[] = [];
 afterEach(async () => {
@@ -16,11 +15,21 @@ function repository() {
   return folder.path;
 }
 
-async function load(path: string) {
-  const registry = new Registry({ repository: path, defaults: { ...defaults, instances: 1 } });
-  cleanUp.push(() => registry.destroy());
-  return { registry, failures: await registry.load() };
+const end = { truncate: 'end' } as const;
+
+async function start(path: string, options: HarnessOptions = {}) {
+  const server = await startLifecycle(path, options);
+  cleanUp.push(() => server[Symbol.asyncDispose]());
+  return server;
 }
+
+/** Name and space of every model that serves. */
+const spacesOf = async (path: string) => {
+  const { admin, failures } = await start(path);
+  expect(failures).toEqual([]);
+  const ready = admin.list().filter(({ state }) => state === 'ready');
+  return Object.fromEntries(ready.map(({ name, space }) => [name, space]));
+};
 
 describe('a damaged model', () => {
   const damages: [string, (folder: string) => void, string, RegExp][] = [
@@ -39,8 +48,8 @@ describe('a damaged model', () => {
     [
       'a torn model file',
       (folder) => truncateSync(join(folder, '1', 'model.onnx'), 1_000_000),
-      'MODEL_LOAD_FAILED',
-      /model\.onnx can't be opened/,
+      'MODEL_NOT_READY',
+      /model\.onnx is not a whole ONNX file/,
     ],
     [
       'an unknown config field',
@@ -94,43 +103,53 @@ describe('a damaged model', () => {
       copyShippedModel(path, 'healthy');
       writeFileSync(join(path, 'healthy', 'config.pbtxt'), '');
       damage(copyShippedModel(path));
-      const { registry, failures } = await load(path);
+      const { lifecycle, admin, failures } = await start(path);
       expect(failures).toHaveLength(1);
       expect(failures[0]).toMatchObject({ reason, message: expect.stringMatching(message) });
-      expect(registry.ready).toBe(false);
-      const broken = registry.models.find((model) => model.folder.name === 'all-minilm-l6-v2')!;
-      expect(broken).toMatchObject({ state: 'failed', reason: expect.stringMatching(message) });
-      await expect(broken.embed(['a'], { truncate: 'end' })).rejects.toMatchObject({
+      expect(lifecycle.registry.ready).toBe(false);
+      const broken = admin.list().find(({ name }) => name === 'all-minilm-l6-v2')!;
+      // What is torn may still be on its way.
+      expect(broken.state).toBe(reason === 'MODEL_NOT_READY' ? 'unloaded' : 'failed');
+      expect(broken.reason).toMatch(message);
+      const { serving } = lifecycle;
+      await expect(serving.embed(target('all-minilm-l6-v2'), ['a'], end)).rejects.toMatchObject({
         reason: 'MODEL_NOT_READY',
+        message: expect.stringMatching(message),
       });
-      expect((await registry.resolve('', 0, 'embed').embed(['a'], { truncate: 'end' })).vectors).toHaveLength(
-        1,
-      );
+      expect((await serving.embed(target(''), ['a'], end)).ref.name).toBe('healthy');
     },
   );
 });
 
 describe('a repository', () => {
-  it('that does not exist or holds no model is refused with the flag to set', async () => {
-    const path = repository();
-    await expect(load(join(path, 'nowhere'))).rejects.toMatchObject({
+  it('that does not exist is refused with the flag to set', async () => {
+    await expect(start(join(repository(), 'nowhere'))).rejects.toMatchObject({
       message: expect.stringContaining('--model-repository'),
-    });
-    mkdirSync(join(path, 'empty-model'));
-    await expect(load(path)).rejects.toMatchObject({
-      message: expect.stringContaining('<name>/<version>/model.onnx'),
     });
   });
 
-  it('serves the highest version, and keeps the space id of a renamed model', async () => {
+  it('that holds no model is refused where nothing can come later, and else is not ready', async () => {
+    const path = repository();
+    mkdirSync(join(path, 'empty-model'));
+    await expect(start(path, { mode: 'none' })).rejects.toMatchObject({
+      reason: 'MODEL_CONFIG_INVALID',
+      message: expect.stringContaining('<name>/<version>/model.onnx'),
+    });
+    const { lifecycle, failures } = await start(path);
+    expect(failures).toEqual([]);
+    expect(lifecycle.registry.ready).toBe(false);
+    // There nothing is served before it is loaded.
+    expect((await start(path, { mode: 'explicit' })).lifecycle.registry.ready).toBe(true);
+  });
+
+  it('serves the highest version that is whole, and keeps the space id of a renamed model', async () => {
     const path = repository();
     const folder = copyShippedModel(path, 'renamed');
     writeFileSync(join(folder, 'config.pbtxt'), '');
     mkdirSync(join(folder, '10'));
-    const { registry } = await load(path);
-    const original = await load(join(import.meta.dirname, '..', '..', 'model-repository'));
-    expect(registry.models.map((model) => model.folder.version)).toEqual([1]);
-    expect(registry.models[0]!.space).toBe(original.registry.models[0]!.space);
+    const { renamed } = await spacesOf(path);
+    expect(renamed).toMatch(/^\w{8,}/);
+    expect(await spacesOf(shippedRepository)).toEqual({ 'all-minilm-l6-v2': renamed });
   });
 
   it('gives another space to other weights outside the model file, and to another tokenizer', async () => {
@@ -141,47 +160,26 @@ describe('a repository', () => {
     appendFileSync(join(tokenizer, 'tokenizer_config.json'), ' ');
     copyShippedModel(path, 'same');
     for (const name of ['weights', 'tokenizer', 'same']) writeFileSync(join(path, name, 'config.pbtxt'), '');
-    const { registry } = await load(path);
-    expect(new Set(registry.models.map((model) => model.space)).size).toBe(3);
+    expect(new Set(Object.values(await spacesOf(path))).size).toBe(3);
   });
 
   it('leaves out a link that leads nowhere', async () => {
     const path = repository();
     symlinkSync(join(path, 'gone'), join(path, 'link'));
     writeFileSync(join(copyShippedModel(path, 'm'), 'config.pbtxt'), '');
-    const { registry } = await load(path);
-    expect(registry.models.map((model) => model.folder.name)).toEqual(['m']);
+    const { admin } = await start(path);
+    expect(admin.list()).toMatchObject([{ name: 'm', version: 1, state: 'ready' }]);
   });
 
   it('asks which one when several models can do the task', async () => {
     const path = repository();
     for (const name of ['a', 'b']) writeFileSync(join(copyShippedModel(path, name), 'config.pbtxt'), '');
-    const { registry } = await load(path);
-    expect(() => registry.resolve('', 0, 'embed')).toThrow(/several models can embed \(a, b\)/);
-    expect(registry.resolve('b', 1, 'embed').folder.name).toBe('b');
-  });
-});
-
-describe('readModelConfig', () => {
-  it('takes task, length and pooling from the hub files and the rest from config.pbtxt', () => {
-    const folder = copyShippedModel(repository());
-    writeFileSync(
-      join(folder, 'config.pbtxt'),
-      `max_batch_size: 16
-       dynamic_batching { max_queue_delay_microseconds: 250 default_queue_policy { max_queue_size: 9 } }
-       instance_group [ { count: 3 kind: KIND_CPU } ]
-       parameters { key: "intra_op_thread_count" value { string_value: "2" } }`,
-    );
-    expect(readModelConfig('all-minilm-l6-v2', folder)).toEqual({
-      task: 'embed',
-      maxTokens: 256,
-      pooling: 'mean',
-      normalize: true,
-      maxBatchItems: 16,
-      maxQueueItems: 9,
-      queueDelayUs: 250,
-      instances: 3,
-      intraOpThreads: 2,
+    const { serving } = (await start(path)).lifecycle;
+    await expect(serving.embed(target(''), ['x'], end)).rejects.toMatchObject({
+      reason: 'INVALID_INPUT',
+      message: expect.stringMatching(/several models can embed \(a, b\)/),
     });
+    const { ref } = await serving.embed(target('b', { version: 1 }), ['x'], end);
+    expect(ref).toMatchObject({ name: 'b', version: 1 });
   });
 });
