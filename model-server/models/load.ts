@@ -62,6 +62,8 @@ interface Parts {
 
 async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
   const { owner, description, files } = parts;
+  // It may have waited for others while the server was told to end.
+  host.signal.throwIfAborted();
   const pool = makePool(parts, host);
   const abort = () => void pool.destroy();
   host.signal.addEventListener('abort', abort, { once: true });
@@ -69,7 +71,6 @@ async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
   const opening = pool.open();
   opening.catch(() => undefined);
   try {
-    host.signal.throwIfAborted();
     const isText = description.config.task !== 'tensors';
     const tokenizer = isText ? TextTokenizer.load([files.versionFolder, files.folder]) : undefined;
     const info = await opening;
@@ -86,6 +87,7 @@ async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
     return { ...description, owner, info, text, pool, scheduler, maxBatchItems, selfCheck, warming };
   } catch (error) {
     await pool.destroy();
+    host.signal.throwIfAborted();
     throw error;
   } finally {
     host.signal.removeEventListener('abort', abort);

@@ -34,6 +34,8 @@ export class Model {
   #work: Promise<unknown> = Promise.resolve();
   #wanted: boolean;
   #draining = false;
+  /** Why it is gone for good. */
+  #closed: ServingError | undefined;
   #override: string | undefined;
   #folder: ModelFolder;
   #plan: RolloutPlan | undefined;
@@ -98,6 +100,7 @@ export class Model {
     if (!this.#wanted) return true;
     const { current } = this;
     if (current === undefined || this.#draining) return false;
+    if (current.loaded?.pool.healthy === false) return false;
     return current.state !== 'loading' || current.everReady;
   }
 
@@ -120,9 +123,19 @@ export class Model {
     return this.#applying;
   }
 
-  /** Loads by command: what has failed is tried again, and what is unloaded is loaded. @returns what failed */
-  load(folder: ModelFolder, { override, isPinned = false }: LoadCommand = {}): Promise<ServingError[]> {
-    return this.#inTurn(() => {
+  /**
+   * Loads by command: what has failed is tried again, and what is unloaded is loaded. Commands count in the order in which
+   * they came, so the folder is looked at in turn, too.
+   * @returns what failed
+   * @throws what the look throws, and ServingError when the model has gone meanwhile
+   */
+  load(
+    look: () => Promise<ModelFolder>,
+    { override, isPinned = false }: LoadCommand = {},
+  ): Promise<ServingError[]> {
+    return this.#inTurn(async () => {
+      const folder = await look();
+      if (this.#closed !== undefined) throw this.#closed;
       this.#folder = folder;
       this.#isPinned = isPinned;
       this.#wanted = true;
@@ -139,12 +152,12 @@ export class Model {
   async unload(version?: number): Promise<void> {
     if (version === undefined) this.#wanted = false;
     else this.#known(version);
-    await this.#inTurn(() =>
-      this.#versions.unload(
-        version === undefined ? this.#versions.numbers : [version],
-        'unloaded by command',
-      ),
-    );
+    await this.#inTurn(() => {
+      // Once more: a load that came before this may have wanted it since.
+      if (version === undefined) this.#wanted = false;
+      const which = version === undefined ? this.#versions.numbers : [version];
+      return this.#versions.unload(which, 'unloaded by command');
+    });
   }
 
   /** Takes no requests any more, or does so again; what runs is finished and nothing is unloaded. */
@@ -154,6 +167,7 @@ export class Model {
 
   /** Finishes what runs and unloads everything, for good. */
   async close(why: string): Promise<void> {
+    this.#closed ??= new ServingError('MODEL_NOT_READY', `model ${this.name} is unloaded: ${why}.`);
     this.#wanted = false;
     await this.#inTurn(() => this.#versions.removeAll(why));
     await this.rollout.close();
@@ -161,8 +175,11 @@ export class Model {
 
   /** Fails what runs and unloads everything, for good. */
   async destroy(reason: ServingError): Promise<void> {
+    this.#closed = reason;
     this.#wanted = false;
     await Promise.all([this.#versions.destroy(reason), this.rollout.close()]);
+    // What was being put in place has failed by the host's signal.
+    await this.#work;
   }
 
   /**
@@ -206,6 +223,7 @@ export class Model {
   }
 
   #refuseWhenDown(): void {
+    if (this.#closed !== undefined) throw this.#closed;
     if (!this.#wanted) {
       throw new ServingError(
         'MODEL_NOT_READY',

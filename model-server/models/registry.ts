@@ -31,6 +31,8 @@ export interface ModelLease extends Lease {
 export class Registry {
   readonly #options: RegistryOptions;
   readonly #models = new Map<string, Model>();
+  /** Their folders have gone, and they finish their last requests. */
+  readonly #leaving = new Set<Model>();
   #hasLooked = false;
   #closed = false;
 
@@ -101,16 +103,19 @@ export class Registry {
    * Loads a model by command: its folder is looked at anew, and what has failed is tried again.
    * @param command `folder`: with files that came with the command, instead of the repository's
    * @returns what failed
-   * @throws ServingError MODEL_NOT_FOUND
+   * @throws ServingError MODEL_NOT_FOUND, SERVER_STOPPING
    */
   async load(
     name: string,
-    command: { override?: string | undefined; folder?: ModelFolder | undefined } = {},
-  ) {
-    const folder =
-      command.folder ?? (await this.#options.watch.lookAt(name, command.override)) ?? this.model(name).folder;
-    const model = this.#models.get(name) ?? this.#add(folder);
-    return model.load(folder, { override: command.override, isPinned: command.folder !== undefined });
+    { override, folder: brought }: { override?: string | undefined; folder?: ModelFolder | undefined } = {},
+  ): Promise<ServingError[]> {
+    const look = async () => brought ?? (await this.#options.watch.lookAt(name, override));
+    // Only what is new is looked at before its turn: there is nobody else's turn.
+    const folder = this.#models.has(name) ? undefined : await look();
+    if (this.#closed) throw stopping();
+    const model = this.#models.get(name) ?? (folder === undefined ? this.model(name) : this.#add(folder));
+    const again = async () => folder ?? (await look()) ?? model.folder;
+    return model.load(again, { override, isPinned: brought !== undefined });
   }
 
   /**
@@ -127,14 +132,15 @@ export class Registry {
   /** Finishes what runs and unloads everything. */
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all(this.models.map((model) => model.close('the server is stopping')));
+    await Promise.all(
+      [...this.models, ...this.#leaving].map((model) => model.close('the server is stopping')),
+    );
   }
 
   /** Fails what runs and unloads everything. */
   async destroy(): Promise<void> {
     this.#closed = true;
-    const reason = new ServingError('SERVER_STOPPING', 'The server is stopping.', { retryAfterMs: 1000 });
-    await Promise.all(this.models.map((model) => model.destroy(reason)));
+    await Promise.all([...this.models, ...this.#leaving].map((model) => model.destroy(stopping())));
   }
 
   #add(folder: ModelFolder): Model {
@@ -153,7 +159,8 @@ export class Registry {
       { model: model.name },
       'the folder of the model is gone; it finishes and is unloaded',
     );
-    void model.close('its folder is gone');
+    this.#leaving.add(model);
+    void model.close('its folder is gone').finally(() => this.#leaving.delete(model));
   }
 
   #unknown(name: string): ServingError {
@@ -195,4 +202,8 @@ function severalFor(task: Target['task'], models: readonly Model[]): ServingErro
     'INVALID_INPUT',
     `several models can ${task} (${names}); say which one in "model".`,
   );
+}
+
+function stopping(): ServingError {
+  return new ServingError('SERVER_STOPPING', 'The server is stopping.', { retryAfterMs: 1000 });
 }
