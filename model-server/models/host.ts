@@ -39,6 +39,8 @@ export interface ModelObserver extends SchedulerObserver {
 export interface VersionHost {
   /** Told of every change of state, once it is in force. */
   onState: (version: VersionName, state: ModelState, reason: string) => void;
+  /** Told when an instance takes work again, or has been given up: whether a version is ready may rest on it. */
+  onInstance: () => void;
   defaults: ModelDefaults;
   log: Log;
   /** Milliseconds on a clock that never goes back. */

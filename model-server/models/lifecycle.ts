@@ -32,7 +32,7 @@ export interface LifecycleOptions {
   /** Of the processes that instances have of their own; without the server's secrets. */
   childEnv: Readonly<Record<string, string>>;
   observe: (version: VersionName) => ModelObserver | undefined;
-  /** Told when a model's state has changed. */
+  /** Told when a model's state has changed, or an instance has come back. */
   onState: () => void;
   log: Log;
   /** How to wait; tests drive it by hand. */
@@ -75,6 +75,7 @@ export class Lifecycle {
         log.info({ model: name, version, state, ...(reason === '' ? {} : { reason }) }, 'model state');
         onState();
       },
+      onInstance: onState,
       budgetOf: (device) => this.#budgetOf(device),
       budgets: () => this.#budgets,
       gate: new LoadGate({ residentBytes }),

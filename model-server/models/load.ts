@@ -83,6 +83,7 @@ async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
       if (failure !== '') host.log.warn({ owner, failure, ...how }, 'warming up failed');
       else host.log.debug({ owner, ...how }, 'warmed up');
     });
+    pool.onChange(host.onInstance);
     const { selfCheck } = sound;
     return { ...description, owner, info, text, pool, scheduler, maxBatchItems, selfCheck, warming };
   } catch (error) {

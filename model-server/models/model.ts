@@ -99,8 +99,7 @@ export class Model {
   get ready(): boolean {
     if (!this.#wanted) return true;
     const { current } = this;
-    if (current === undefined || this.#draining) return false;
-    if (current.loaded?.pool.healthy === false) return false;
+    if (current === undefined || this.#draining || current.loaded?.pool.healthy === false) return false;
     return current.state !== 'loading' || current.everReady;
   }
 
@@ -124,15 +123,13 @@ export class Model {
   }
 
   /**
-   * Loads by command: what has failed is tried again, and what is unloaded is loaded. Commands count in the order in which
-   * they came, so the folder is looked at in turn, too.
+   * Loads by command: what has failed is tried again, and what is unloaded is loaded. Commands count in their order, so
+   * the folder is looked at in turn, too.
    * @returns what failed
    * @throws what the look throws, and ServingError when the model has gone meanwhile
    */
-  load(
-    look: () => Promise<ModelFolder>,
-    { override, isPinned = false }: LoadCommand = {},
-  ): Promise<ServingError[]> {
+  load(look: () => Promise<ModelFolder>, command: LoadCommand = {}): Promise<ServingError[]> {
+    const { override, isPinned = false } = command;
     return this.#inTurn(async () => {
       const folder = await look();
       if (this.#closed !== undefined) throw this.#closed;
@@ -292,10 +289,8 @@ export class Model {
     const found = this.#versions.get(version);
     if (found !== undefined) return found;
     const numbers = this.#versions.numbers.join(', ') || 'none';
-    throw new ServingError(
-      'VERSION_NOT_FOUND',
-      `model ${this.name} has no version ${version}; served are: ${numbers}.`,
-    );
+    const message = `model ${this.name} has no version ${version}; served are: ${numbers}.`;
+    throw new ServingError('VERSION_NOT_FOUND', message);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
