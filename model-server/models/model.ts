@@ -124,8 +124,7 @@ export class Model {
 
   /**
    * Loads by command: what has failed is tried again, and what is unloaded is loaded. Commands count in their order, so
-   * the folder is looked at in turn, too.
-   * @returns what failed
+   * the folder is looked at in turn, too. @returns what failed
    * @throws what the look throws, and ServingError when the model has gone meanwhile
    */
   load(look: () => Promise<ModelFolder>, command: LoadCommand = {}): Promise<ServingError[]> {
