@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { cpuFlags } from '../cpu-flags.ts';
 import { mallocVariables } from '../launch/memory-tuning.ts';
 import { cgroupLimits } from './cgroup.ts';
 import { type Check, size } from './check.ts';
@@ -27,15 +28,6 @@ function cpu(): Check {
     return { name: 'cpu', status: 'warn', found, advice, data };
   }
   return { name: 'cpu', status: 'ok', found, data };
-}
-
-function cpuFlags(): Set<string> | undefined {
-  try {
-    const line = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'));
-    return line === null ? undefined : new Set(line[1]!.split(/\s+/));
-  } catch {
-    return undefined;
-  }
 }
 
 function container(): Check {

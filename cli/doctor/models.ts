@@ -61,7 +61,7 @@ function withChoice(backends: Check, models: readonly ModelInfo[]): Check {
   if (chosen.length === 0) return backends;
   return {
     ...backends,
-    found: `${backends.found}; chosen: ${chosen.join(', ')} (what the models' config.pbtxt name, else cpu)`,
+    found: `${backends.found}; chosen: ${chosen.join(', ')} (by instance_group and --execution-provider)`,
     data: { ...backends.data, chosen },
   };
 }
@@ -100,7 +100,8 @@ async function modelCheck(model: ModelInfo, { client, which }: Asked, config: Co
   const name = `model ${model.name}`;
   const data = { model: model.name, version: model.version, state: model.state, space: model.space };
   const state = `version ${model.version} ${model.state}`;
-  if (model.state !== 'ready') {
+  // One that is served but not loaded is loaded by its first request, the one below.
+  if (model.state !== 'ready' && !(model.state === 'unloaded' && model.served)) {
     return {
       name,
       status: 'fail',
@@ -109,7 +110,9 @@ async function modelCheck(model: ModelInfo, { client, which }: Asked, config: Co
       data,
     };
   }
-  const golden = readGolden(join(config.modelRepository, model.name, 'golden.json'));
+  const folder = join(config.modelRepository, model.name);
+  const golden =
+    readGolden(join(folder, String(model.version), 'golden.json')) ?? readGolden(join(folder, 'golden.json'));
   if (golden === undefined || !model.tasks.includes('embed')) {
     return {
       name,
@@ -134,7 +137,11 @@ async function modelCheck(model: ModelInfo, { client, which }: Asked, config: Co
   const least = Math.min(...cosines);
   const found = `${state}; ${cosines.length} texts against ${golden.reference}: least cosine ${least.toFixed(4)} (${which})`;
   const checked = { ...data, cases: cosines.length, least_cosine: least, needed_cosine: golden.minCosine };
-  if (least >= golden.minCosine) return { name, status: 'ok', found, data: checked };
+  const warnings = model.warnings.join('; ');
+  if (least >= golden.minCosine)
+    return warnings === ''
+      ? { name, status: 'ok', found, data: checked }
+      : { name, status: 'warn', found, advice: warnings, data: checked };
   const advice = `it must be at least ${golden.minCosine}: the model, its tokenizer or this machine's ONNX Runtime is not what was tested`;
   return { name, status: 'fail', found, advice, data: checked };
 }
