@@ -9,6 +9,7 @@ import type { RolloutPlan, VersionFact } from './rollout/status.ts';
 import type { Target, Task } from './target.ts';
 import type { Lease, ModelVersion } from './version.ts';
 import { type PlacedVersion, Versions } from './versions.ts';
+import { whyNoneServes } from './why-none-serves.ts';
 
 export interface ModelOptions {
   host: VersionHost;
@@ -210,12 +211,7 @@ export class Model {
 
   #whyNot(chosen: ModelVersion | undefined): string {
     if (chosen !== undefined) return `${chosen.owner} has failed: ${chosen.reason}`;
-    const failed = this.versions.map(({ version: { owner, reason } }) => reason && `${owner}: ${reason}`);
-    const waiting = this.#folder.versions.map(
-      (files) => !files.complete && `model ${this.name} version ${files.version}: ${files.why}`,
-    );
-    const why = [...failed, ...waiting, ...this.#folder.problems].filter(Boolean).join('; ');
-    return `no version of model ${this.name} can serve: ${why || 'its folder holds none that is complete'}`;
+    return whyNoneServes(this.#folder, this.versions);
   }
 
   #refuseWhenDown(): void {

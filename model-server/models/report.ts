@@ -18,7 +18,8 @@ export function reportsOf(model: Model, host: Pick<VersionHost, 'budgets'>): Ver
     reports.push({ ...NOTHING_KNOWN, name: model.name, version, reason: why, warnings });
   }
   if (reports.length > 0) return reports;
-  const reason = model.folder.problems.join('; ') || (model.wanted ? '' : 'not asked for');
+  const reason =
+    model.folder.problems.join('; ') || (model.wanted ? (model.shortcoming?.message ?? '') : 'not asked for');
   const complete = model.folder.versions.map(({ version }) => ({
     ...NOTHING_KNOWN,
     name: model.name,

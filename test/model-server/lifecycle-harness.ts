@@ -1,9 +1,12 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { childEnvironment } from '../../model-server/executor/child-environment.ts';
 import { Admin } from '../../model-server/models/admin.ts';
 import type { ModelDefaults } from '../../model-server/models/host.ts';
 import { Lifecycle, type LifecycleOptions } from '../../model-server/models/lifecycle.ts';
 import type { Target } from '../../model-server/models/target.ts';
+import { type TextEncoderOptions, textEncoder } from './onnx-writer.ts';
 import { defaults } from './repository.ts';
 
 /** What a test may see and do of a running lifecycle. */
@@ -19,6 +22,8 @@ export interface Harness {
   history: string[];
   /** One look at the repository, until all that it led to is done. */
   look(): Promise<void>;
+  /** Two looks, after which new files have settled and what is gone has been given up. */
+  settle(): Promise<void>;
   /** One look at memory. */
   checkMemory(): Promise<void>;
   /** State by `name/version`. */
@@ -78,6 +83,10 @@ export async function startLifecycle(repository: string, options: HarnessOptions
     async look() {
       await lifecycle.registry.look();
     },
+    async settle() {
+      await lifecycle.registry.look();
+      await lifecycle.registry.look();
+    },
     checkMemory: () => lifecycle.pressure.check(),
     states: () =>
       Object.fromEntries(admin.list().map(({ name, version, state }) => [`${name}/${version}`, state])),
@@ -86,6 +95,12 @@ export async function startLifecycle(repository: string, options: HarnessOptions
       await admin.close();
     },
   };
+}
+
+/** Writes the model file of another version beside the files that all versions of a model share. */
+export function addVersion(folder: string, version: number, options: TextEncoderOptions = {}): void {
+  mkdirSync(join(folder, `${version}`), { recursive: true });
+  writeFileSync(join(folder, `${version}`, 'model.onnx'), textEncoder(options));
 }
 
 function noteState(line: string, history: string[]): void {

@@ -1,8 +1,8 @@
 import { appendFileSync, cpSync, mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { type Harness, keepAsking, startLifecycle, target } from './lifecycle-harness.ts';
-import { type TextEncoderOptions, textEncoder, writeTextModel, writeTinyTokenizer } from './onnx-writer.ts';
+import { addVersion, type Harness, keepAsking, startLifecycle, target } from './lifecycle-harness.ts';
+import { textEncoder, writeTextModel, writeTinyTokenizer } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
 
 const cleanUp: (() => unknown)[] = [];
@@ -20,18 +20,6 @@ async function serving(options: Parameters<typeof startLifecycle>[1] = {}) {
   const server = await startLifecycle(path, options);
   cleanUp.push(() => server[Symbol.asyncDispose]());
   return { path, folder, server };
-}
-
-/** Another version beside the files that all share. */
-function addVersion(folder: string, version: number, options: TextEncoderOptions = {}) {
-  mkdirSync(join(folder, `${version}`), { recursive: true });
-  writeFileSync(join(folder, `${version}`, 'model.onnx'), textEncoder(options));
-}
-
-/** Looks until new files have settled and all that they lead to is done. */
-async function settle(server: Harness) {
-  await server.look();
-  await server.look();
 }
 
 const ask = async (server: Harness, version = 0) => {
@@ -78,7 +66,7 @@ describe('a new version', () => {
     const { folder, server } = await serving({ preload: new Set() });
     await ask(server);
     addVersion(folder, 2);
-    await settle(server);
+    await server.settle();
     await vi.waitFor(() =>
       expect(server.history.slice(2)).toEqual(['m/2 loading', 'm/2 ready', 'm/1 draining', 'm/1 unloaded']),
     );
@@ -125,17 +113,17 @@ describe('a bad version', () => {
     const { folder, server } = await serving();
     addVersion(folder, 2, { seed: 2 });
     damage(folder);
-    await settle(server);
+    await server.settle();
     expect((await ask(server)).version).toBe(1);
     expect(reasonOf(server, 2)).toMatch(why);
     const tried = server.history.length;
-    await settle(server);
+    await server.settle();
     expect(server.history).toHaveLength(tried);
     expect(server.states()['m/1']).toBe('ready');
     expect(server.lifecycle.registry.ready).toBe(true);
 
     repair(folder);
-    await settle(server);
+    await server.settle();
     expect((await ask(server)).version).toBe(2);
     await vi.waitFor(() => expect(server.states()).toEqual({ 'm/2': 'ready' }));
     expect(reasonOf(server, 2)).toBe('');
@@ -145,21 +133,21 @@ describe('a bad version', () => {
     const { folder, server } = await serving();
     const config = join(folder, 'config.pbtxt');
     writeFileSync(config, 'version_policy { all {} }');
-    await settle(server);
+    await server.settle();
     addVersion(folder, 2, { seed: 2 });
-    await settle(server);
+    await server.settle();
     expect(server.states()).toMatchObject({ 'm/1': 'ready', 'm/2': 'ready' });
     appendFileSync(config, 'sequence_batching {}');
     addVersion(folder, 3);
-    await settle(server);
+    await server.settle();
     // The policy of the last config that could be read holds on.
     expect(server.states()).toMatchObject({ 'm/1': 'ready', 'm/2': 'ready', 'm/3': 'failed' });
     for (const version of [1, 2, 3]) expect(reasonOf(server, version)).toMatch(/sequence_batching/);
     const tried = server.history.length;
-    await settle(server);
+    await server.settle();
     expect(server.history).toHaveLength(tried);
     writeFileSync(config, 'version_policy { specific { versions: [2, 3] } }');
-    await settle(server);
+    await server.settle();
     await vi.waitFor(() => expect(server.states()).toEqual({ 'm/2': 'ready', 'm/3': 'ready' }));
     expect((await ask(server)).version).toBe(3);
   });
@@ -180,24 +168,24 @@ describe('a bad version', () => {
       [3, true],
     ]);
     const tried = server.history.length;
-    await settle(server);
+    await server.settle();
     expect(server.history).toHaveLength(tried);
     // It stands in after an unload too.
     await server.admin.unload('m', 1);
     expect((await ask(server)).version).toBe(1);
     writeFileSync(join(folder, '3', 'model.onnx'), textEncoder());
-    await settle(server);
+    await server.settle();
     expect((await ask(server)).version).toBe(3);
   });
 
   it('that can do less takes over when an operator loads it', async () => {
     const { folder, server } = await serving();
     addVersion(folder, 2, { inputs: ['foo', 'bar'] });
-    await settle(server);
+    await server.settle();
     expect(reasonOf(server, 2)).toMatch(/nereid models load m/);
     await server.admin.load('m');
     await expect(ask(server)).rejects.toMatchObject({ reason: 'TASK_NOT_SUPPORTED' });
-    await settle(server);
+    await server.settle();
     expect(server.states()['m/2']).toBe('ready');
   });
 });
@@ -212,7 +200,7 @@ describe('changed files of the version that serves', () => {
     mkdirSync(join(folder, '.new'));
     writeFileSync(join(folder, '.new', 'model.onnx'), textEncoder({ seed: 2 }));
     renameSync(join(folder, '.new', 'model.onnx'), join(folder, '1', 'model.onnx'));
-    await settle(server);
+    await server.settle();
     await traffic.oneMoreRound();
     await traffic.stop();
     expect(traffic.failures).toEqual([]);
@@ -256,16 +244,16 @@ describe('changed files of the version that serves', () => {
     const before = await ask(server);
     cpSync(folder, join(path, '.aside'), { recursive: true, preserveTimestamps: true });
     damage(folder);
-    await settle(server);
+    await server.settle();
     expect(await ask(server)).toEqual(before);
     expect(reasonOf(server, 1)).toMatch(why);
     const tried = server.history.length;
-    await settle(server);
+    await server.settle();
     expect(server.history).toHaveLength(tried);
     // Once the old files are back, nothing is said of the others any more.
     cpSync(join(path, '.aside'), folder, { recursive: true });
     rmSync(join(folder, 'config.pbtxt'), { force: true });
-    await settle(server);
+    await server.settle();
     expect(await ask(server)).toEqual(before);
     expect(reasonOf(server, 1)).toBe('');
   });

@@ -1,0 +1,21 @@
+import type { ModelFolder } from './repository/version-files.ts';
+import { policyText } from './repository/version-policy.ts';
+import type { PlacedVersion } from './versions.ts';
+
+/** Why no version of a model can answer: what failed, what is incomplete, what its version policy leaves out. */
+export function whyNoneServes(
+  { name, versions: inFolder, versionPolicy, problems }: ModelFolder,
+  placed: readonly PlacedVersion[],
+): string {
+  const failed = placed.map(({ version: { owner, reason } }) => reason && `${owner}: ${reason}`);
+  const waiting = inFolder.map(
+    (files) => !files.complete && `model ${name} version ${files.version}: ${files.why}`,
+  );
+  const whole = inFolder.filter(({ complete }) => complete).map(({ version }) => version);
+  const isLeftOut = placed.length === 0 && whole.length > 0 && versionPolicy !== undefined;
+  const leftOut = isLeftOut
+    ? [`its version policy (${policyText(versionPolicy)}) serves none of its versions (${whole.join(', ')})`]
+    : [];
+  const why = [...failed, ...waiting, ...leftOut, ...problems].filter(Boolean).join('; ');
+  return `no version of model ${name} can serve: ${why || 'its folder holds none that is complete'}`;
+}
