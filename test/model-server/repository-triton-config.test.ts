@@ -173,7 +173,7 @@ describe('what is wrong in a config file', () => {
     ['another name', 'name: "other"', /name is "other", but the folder is called "m"/],
     ['a broken text', 'a {\n', /config\.pbtxt: line 2: a message is not closed/],
     ['another backend', 'backend: "python"', /backend: is "python"; only onnxruntime is served/],
-    ['a field twice', 'max_batch_size: 1 max_batch_size: 2', /max_batch_size: .*number/],
+    ['a field twice', 'max_batch_size: 1 max_batch_size: 2', /max_batch_size: stands there more than once/],
     ['a negative batch', 'max_batch_size: -1', /max_batch_size: /],
     ['a fraction of a batch', 'max_batch_size: 1.5', /max_batch_size: /],
     ['a number above 2^53', 'version_policy { specific { versions: 99999999999999999 } }', /versions\.0/],
@@ -241,6 +241,19 @@ describe('what is wrong in a config file', () => {
 
   it('never is a file of any size', async () => {
     await expect(readText(`# ${'x'.repeat(1_100_000)}`)).rejects.toEqual(invalid(/1048576 at most/));
+  });
+
+  it('is told in a few words, however much is wrong', async () => {
+    const unknown = Array.from({ length: 20_000 }, (_, index) => `field_${index}: 1`);
+    const bad = `input { name: "a" data_type: TYPE_FP32 dims: [ ${Array(5000).fill('0').join(', ')} ] }`;
+    for (const text of [unknown.join('\n'), bad, `name: "${'x'.repeat(500_000)}"`]) {
+      const error = await readText(text).catch((thrown: unknown) => thrown);
+      expect(error).toEqual(invalid(/config\.pbtxt: /));
+      expect((error as Error).message.length).toBeLessThan(12_000);
+    }
+    await expect(readText(unknown.join('\n'))).rejects.toEqual(
+      invalid(/field_9 is no known field; 19990 more fields are not known$/),
+    );
   });
 
   it('throws nothing but a typed error, whatever JSON it is given', async () => {
@@ -315,6 +328,11 @@ describe('config.json', () => {
     );
   });
 
+  it('may begin with a byte order mark', async () => {
+    const { message } = await readTritonConfig(folderWith({ 'config.json': '\ufeff{"max_batch_size": 3}' }));
+    expect(message.max_batch_size).toBe(3);
+  });
+
   it('that is no JSON is named', async () => {
     await expect(readTritonConfig(folderWith({ 'config.json': '{' }))).rejects.toEqual(
       invalid(/config\.json: is not valid JSON/),
@@ -329,6 +347,13 @@ describe('the configuration of a load request', () => {
     expect(read.source).toBe('load request');
     expect(read.message).toMatchObject({ max_batch_size: 9 });
     expect(read.message.dynamic_batching).toBeUndefined();
+  });
+
+  it('is no longer than a file may be', async () => {
+    const json = JSON.stringify({ name: 'x'.repeat(1_100_000) });
+    await expect(readTritonConfig(folderWith({}), json)).rejects.toEqual(
+      invalid(/^load request: has \d+ bytes; .* 1048576 at most/),
+    );
   });
 
   it('is held against the same rules', async () => {

@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { nearest } from './nearest.ts';
 
+/** Unknown fields that are told by name: looking for what is meant takes time, and nobody reads thousands. */
+const MOST_TOLD = 10;
+
 /** A message of these fields; an unknown field is told with the known one that is meant. */
 export function message<Shape extends z.ZodRawShape>(shape: Shape) {
   const known = Object.keys(shape);
@@ -8,14 +11,16 @@ export function message<Shape extends z.ZodRawShape>(shape: Shape) {
     error: (issue) => {
       if (issue.code !== 'unrecognized_keys') return undefined;
       const unknown = issue.keys as string[];
-      return unknown.map((name) => unknownField(name, known)).join('; ');
+      const told = unknown.slice(0, MOST_TOLD).map((name) => unknownField(name, known));
+      if (unknown.length > MOST_TOLD) told.push(`${unknown.length - MOST_TOLD} more fields are not known`);
+      return told.join('; ');
     },
   });
 }
 
 function unknownField(name: string, known: readonly string[]): string {
   const meant = nearest(name, known);
-  return `${name} is no known field${meant === undefined ? '' : `; is ${meant} meant?`}`;
+  return `${name.slice(0, 100)} is no known field${meant === undefined ? '' : `; is ${meant} meant?`}`;
 }
 
 /** A repeated field: in the text format it stands once, many times, or as a list. */
@@ -29,9 +34,12 @@ export function list<Item extends z.ZodType>(item: Item) {
 /** A map field, as a list of entries. */
 export function mapOf<Value extends z.ZodType>(value: Value) {
   return list(message({ key: z.string(), value })).superRefine((entries, context) => {
-    const keys = entries.map((entry) => entry.key);
-    const twice = keys.find((key, index) => keys.indexOf(key) !== index);
-    if (twice !== undefined) context.addIssue(`the key ${twice} stands there twice`);
+    const seen = new Set<string>();
+    for (const { key } of entries) {
+      if (seen.has(key)) return context.addIssue(`the key ${key} stands there twice`);
+      seen.add(key);
+    }
+    return undefined;
   });
 }
 

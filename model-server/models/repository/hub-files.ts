@@ -233,7 +233,7 @@ async function readJson<Schema extends z.ZodType>(
   const file = await find(place, name);
   if (file === undefined) return undefined;
   try {
-    const contents: unknown = JSON.parse(await readFile(file.path, 'utf8'));
+    const contents: unknown = JSON.parse((await readFile(file.path, 'utf8')).replace(/^\ufeff/, ''));
     // Triton's configuration may have the same name.
     if (file.told === 'config.json' && !isHubConfig(contents)) return undefined;
     return { value: schema.parse(contents), source: file.told };

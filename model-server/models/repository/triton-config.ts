@@ -23,6 +23,8 @@ export interface TritonConfigPlace {
 }
 
 const LARGEST_FILE_BYTES = 1024 * 1024;
+const MOST_ISSUES = 20;
+const LONGEST_ISSUE = 500;
 /** A config.json with any of these is Hugging Face's file of the same name. */
 const HUB_FIELDS = [
   'model_type',
@@ -45,6 +47,8 @@ export function isHubConfig(contents: unknown): boolean {
  */
 export async function readTritonConfig(place: TritonConfigPlace, override?: string): Promise<TritonConfig> {
   if (override !== undefined && override.trim() !== '') {
+    if (override.length > LARGEST_FILE_BYTES)
+      throw invalid('load request', tooLarge(Buffer.byteLength(override)));
     const message = check(place, 'load request', () => fromProtobufJson(parseJson(override)));
     return { message, source: 'load request' };
   }
@@ -94,21 +98,32 @@ function check(place: TritonConfigPlace, where: string, read: () => unknown): Tr
       basename(where) === 'config.json'
         ? ` (it has none of ${HUB_FIELDS.join(', ')}, so it is read as Triton's configuration)`
         : '';
-    throw invalid(where, parsed.error.issues.map(issueText).join('; ') + hint);
+    const { issues } = parsed.error;
+    const told = issues.slice(0, MOST_ISSUES).map(issueText);
+    if (issues.length > MOST_ISSUES) told.push(`${issues.length - MOST_ISSUES} more`);
+    throw invalid(where, told.join('; ') + hint);
   }
   const { name } = parsed.data;
   if (name && name !== place.name)
     throw invalid(
       where,
-      `name is "${name}", but the folder is called "${place.name}"; they must be the same`,
+      `name is "${shortened(name, 200)}", but the folder is called "${place.name}"; they must be the same`,
     );
   return parsed.data;
 }
 
 function issueText(issue: z.core.$ZodIssue): string {
   const path = issue.path.map(String).join('.');
-  return path === '' ? issue.message : `${path}: ${issue.message}`;
+  // What stands more than once has been read as a list.
+  const isTwice =
+    issue.code === 'invalid_type' && issue.expected !== 'array' && issue.message.endsWith('received array');
+  const what = isTwice ? 'stands there more than once, or as a list' : issue.message;
+  return shortened(path === '' ? what : `${path}: ${what}`, LONGEST_ISSUE);
 }
+
+const shortened = (text: string, most: number) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
+const tooLarge = (bytes: number) => `has ${bytes} bytes; a configuration has ${LARGEST_FILE_BYTES} at most`;
 
 async function readTritonJson(path: string): Promise<unknown> {
   const text = await readBounded(path);
@@ -123,7 +138,8 @@ async function readTritonJson(path: string): Promise<unknown> {
 
 function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    // Some editors put a byte order mark before the text.
+    return JSON.parse(text.replace(/^\ufeff/, ''));
   } catch (cause) {
     throw new Error(`is not valid JSON: ${(cause as Error).message}`, { cause });
   }
@@ -135,8 +151,7 @@ async function readBounded(path: string): Promise<string | undefined> {
     const stats = await stat(path);
     if (!stats.isFile()) throw invalid(path, 'is no file');
     const { size } = stats;
-    if (size > LARGEST_FILE_BYTES)
-      throw invalid(path, `has ${size} bytes; a configuration has ${LARGEST_FILE_BYTES} at most`);
+    if (size > LARGEST_FILE_BYTES) throw invalid(path, tooLarge(size));
     return await readFile(path, 'utf8');
   } catch (error) {
     if (isMissing(error)) return undefined;
