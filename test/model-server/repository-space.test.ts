@@ -71,9 +71,13 @@ describe('the space of a version', () => {
       },
     ],
     [
-      'files of unknown use',
-      true,
-      (folder) => writeFileSync(join(folder, '1', 'model.onnx_data'), 'weights'),
+      'files that hold none of its weights',
+      false,
+      (folder) => {
+        for (const name of ['vocab.txt', 'LICENSE', 'model_int8.onnx'])
+          writeFileSync(join(folder, '1', name), 'words');
+        symlinkSync('/', join(folder, '1', 'out'));
+      },
     ],
     ['half a download', false, (folder) => writeFileSync(join(folder, '1', 'x.partial'), '{}')],
     [

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isMissing } from './missing.ts';
@@ -10,7 +11,10 @@ export interface FileMark {
   path: string;
   /** -1 for a link that leads nowhere. */
   size: number;
-  /** Milliseconds since the epoch; 0 for a link that leads nowhere. */
+  /**
+   * When its contents or its place changed last, in milliseconds since the epoch; 0 for a link that leads nowhere. The time
+   * of the contents alone would not do: what copies or unpacks files often gives them the times of the originals.
+   */
   changedMs: number;
   /** Changes when the file, or what its link leads to, does. */
   mark: string;
@@ -18,7 +22,9 @@ export interface FileMark {
 
 /** Folders in folders, and files in all of them: far above any model's. */
 const MOST_LEVELS = 3;
-const MOST_FILES = 1000;
+const MOST_FILES = 2000;
+/** One part is hashed in well under a millisecond, so that requests get their turn between two. */
+const PART_BYTES = 256 * 1024;
 /** Files of the model folder that decide what its versions do. */
 const SHARED_FILES = [
   'config.pbtxt',
@@ -52,6 +58,11 @@ export async function markShared(folder: string): Promise<FileMark[]> {
   return marks.filter((mark): mark is FileMark => mark !== undefined && mark.size >= 0).sort(byName);
 }
 
+/** What is in a file, in parts small enough to be hashed while requests are served. */
+export function contentsOf(path: string): AsyncIterable<Buffer> {
+  return createReadStream(path, { highWaterMark: PART_BYTES });
+}
+
 /** One text for the state of files: equal texts, equal files. */
 export function signatureOf(marks: readonly FileMark[]): string {
   const hash = createHash('sha256');
@@ -62,13 +73,16 @@ export function signatureOf(marks: readonly FileMark[]): string {
 const byName = (a: FileMark, b: FileMark) => (a.name < b.name ? -1 : 1);
 
 async function collect(folder: string, below: string, marks: FileMark[]): Promise<void> {
+  const others: string[] = [];
   for (const name of (await readdir(folder)).sort()) {
     if (isUnfinished(name) || marks.length >= MOST_FILES) continue;
     const mark = await markFile(folder, name, below);
-    if (mark !== undefined) marks.push(mark);
-    else if (below.split('/').length <= MOST_LEVELS)
-      await collectIfFolder(join(folder, name), `${below}${name}/`, marks);
+    if (mark === undefined) others.push(name);
+    else marks.push(mark);
   }
+  if (below.split('/').length > MOST_LEVELS) return;
+  // Last, so that a link which leads up or out can't use up the number of files before the model's own have come.
+  for (const name of others) await collectIfFolder(join(folder, name), `${below}${name}/`, marks);
 }
 
 async function collectIfFolder(folder: string, below: string, marks: FileMark[]): Promise<void> {
@@ -86,9 +100,15 @@ async function markFile(folder: string, name: string, below = ''): Promise<FileM
   try {
     const stats = await stat(path, { bigint: true });
     if (!stats.isFile()) return undefined;
-    const { size, mtimeNs, mtimeMs, dev, ino } = stats;
+    const { size, mtimeNs, mtimeMs, ctimeMs, dev, ino } = stats;
     const mark = [size, mtimeNs, dev, ino].join(':');
-    return { name: `${below}${name}`, path, size: Number(size), changedMs: Number(mtimeMs), mark };
+    return {
+      name: `${below}${name}`,
+      path,
+      size: Number(size),
+      changedMs: Math.max(Number(ctimeMs), Number(mtimeMs)),
+      mark,
+    };
   } catch (error) {
     if (!isMissing(error)) throw error;
     return { name: `${below}${name}`, path, size: -1, changedMs: 0, mark: 'leads nowhere' };

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { posix } from 'node:path';
-import type { FileMark } from './file-marks.ts';
+import { contentsOf, type FileMark } from './file-marks.ts';
 import type { KnownFacts } from './known-facts.ts';
 
 /** Names of a version's list of checksums. */
@@ -21,11 +20,6 @@ interface Expected {
 export interface Shortcoming {
   why: string;
   isFinal: boolean;
-}
-
-/** Whether a file only vouches for others. */
-export function isManifest(name: string): boolean {
-  return MANIFESTS.includes(name) || name.endsWith('.sha256');
 }
 
 /** Holds a version's files against its checksums, if it has any; undefined when all agree. */
@@ -94,6 +88,6 @@ async function checkOne(
 
 async function sha256Of(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const part of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(part);
+  for await (const part of contentsOf(path)) hash.update(part);
   return hash.digest('hex');
 }

@@ -1,31 +1,21 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { type FileMark, markFolder, markShared } from './file-marks.ts';
+import { basename, posix } from 'node:path';
+import { contentsOf, markFolder, markShared } from './file-marks.ts';
 import { readOfVersion } from './missing.ts';
 import type { ModelConfig } from './model-config.ts';
-import { isManifest } from './sha256-manifest.ts';
+import { readOnnxFile } from './onnx-file.ts';
 import type { VersionFiles } from './version-files.ts';
 
-/** Where the vectors come from and how they were checked decides nothing; the hub files have their say in the settings. */
-const NOT_WEIGHTS: ReadonlySet<string> = new Set([
-  'config.json',
-  'config_sentence_transformers.json',
-  'golden.json',
-  'modules.json',
-  'preprocessor_config.json',
-  'pulled.json',
-  'sentence_bert_config.json',
-  'special_tokens_map.json',
-]);
 const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'];
 /** Spaces that are kept, so that a version which is loaded again is not read again. */
 const MOST_KNOWN = 256;
 const known = new Map<string, string>();
 
 /**
- * The space id of an embedding model: a hash of all that decides its vectors (the files of its version, so that weights
- * outside model.onnx count too, the tokenizer, pooling, normalisation and length), so that a renamed model keeps its space
- * and a changed one gets a new one. It is remembered for as long as the files stay the same.
+ * The space id of an embedding model: a hash of all that decides its vectors (the model file and those that it keeps weights
+ * in, the tokenizer, pooling, normalisation and length), so that a renamed model keeps its space and a changed one gets a
+ * new one, while a licence or a list of words beside it changes nothing. It is remembered for as long as the files stay the
+ * same.
  * @throws ServingError MODEL_LOAD_FAILED when a file is gone
  */
 export async function hashSpace(files: VersionFiles, config: ModelConfig): Promise<string> {
@@ -53,22 +43,18 @@ async function hashFiles(files: VersionFiles, settings: string): Promise<string>
   const tokenizer = TOKENIZER_FILES.map(
     (name) => own.find((mark) => mark.name === name) ?? shared.find((mark) => mark.name === name),
   );
-  const weights = own.filter(({ name }) => decidesVectors(name));
+  const names = await weightFiles(files);
+  const weights = own.filter(({ name }) => names.has(name));
   for (const file of [...tokenizer, ...weights]) {
     if (file === undefined) continue;
     hash.update(`\0${file.name}\0${file.size}\0`);
-    for await (const part of contents(file)) hash.update(part);
+    for await (const part of contentsOf(file.path)) hash.update(part);
   }
   return hash.digest('hex').slice(0, 32);
 }
 
-function decidesVectors(name: string): boolean {
-  return (
-    !TOKENIZER_FILES.includes(name) &&
-    !isManifest(name) &&
-    !NOT_WEIGHTS.has(name) &&
-    !/^\d+_[^/]*\/config\.json$/.test(name)
-  );
+async function weightFiles({ modelFile }: VersionFiles): Promise<ReadonlySet<string>> {
+  const onnx = await readOnnxFile(modelFile);
+  const external = onnx.complete ? onnx.externalFiles : [];
+  return new Set([basename(modelFile), ...external.map(({ file }) => posix.normalize(file))]);
 }
-
-const contents = ({ path }: FileMark) => createReadStream(path, { highWaterMark: 1024 * 1024 });
