@@ -80,6 +80,31 @@ describe('a repository', () => {
     });
   });
 
+  it('is not kept from being ready by what file systems put there', async () => {
+    const path = temporary();
+    writeTextModel(path, 'lost+found');
+    expect(await scanRepository(path)).toEqual([]);
+  });
+
+  it('reads a config again only when its file has changed', async () => {
+    const path = temporary();
+    const folder = writeTextModel(path, 'm');
+    const facts = new KnownFacts();
+    const file = join(folder, 'config.pbtxt');
+    const problems = async () => (await scanModel(path, 'm', { facts }))!.problems.length;
+    expect(await problems()).toBe(0);
+    writeFileSync(file, 'max_batch_sise: 2');
+    expect(await problems()).toBe(1);
+    expect(await problems()).toBe(1);
+    writeFileSync(file, 'max_batch_size: 2');
+    expect(await problems()).toBe(0);
+    rmSync(file);
+    mkdirSync(file);
+    expect(await problems()).toBe(1);
+    rmSync(file, { recursive: true });
+    expect(await problems()).toBe(0);
+  });
+
   it('tells of a config without a version, and of a config that is broken', async () => {
     const path = temporary();
     mkdirSync(join(path, 'empty'));
@@ -251,6 +276,15 @@ describe('a farm of links', () => {
     const path = temporary();
     const { folder } = farm(path);
     symlinkSync(folder, join(folder, '1', 'round'));
+    expect(await version(path)).toMatchObject({ complete: true });
+  });
+
+  it('with a link that leads far out is still found whole', async () => {
+    const path = temporary();
+    const { folder } = farm(path);
+    const many = temporary();
+    for (let number = 0; number < 2500; number++) writeFileSync(join(many, `${number}`), '');
+    symlinkSync(many, join(folder, '1', 'elsewhere'));
     expect(await version(path)).toMatchObject({ complete: true });
   });
 });

@@ -68,6 +68,26 @@ describe('the first look', () => {
     expect(pauses).toEqual([1000]);
   });
 
+  it('looks again when files were put there just now with the times of their originals', async () => {
+    const { path, look, pauses } = watched(0);
+    const folder = writeTextModel(path, 'm');
+    for (const name of ['1/model.onnx', 'tokenizer.json']) utimesSync(join(folder, name), 5, 5);
+    expect(await look()).toEqual(['m/1 complete']);
+    expect(pauses).toEqual([1000]);
+  });
+
+  it('tells of a version that can’t be read, and takes the others', async () => {
+    const { path, look } = watched(5000);
+    const folder = writeTextModel(path, 'm');
+    writeTextModel(path, 'm', { version: 2 });
+    failing.add(join(folder, '2'));
+    cleanUp.push(() => failing.clear());
+    expect(await look()).toEqual(['m/1 complete', expect.stringMatching(/^m\/2 .*can't be read: EIO/)]);
+    failing.clear();
+    expect(await look()).toEqual(['m/1 complete', unsettled('m/2')]);
+    expect(await look()).toEqual(['m/1 complete', 'm/2 complete']);
+  });
+
   it('leaves out what goes on changing', async () => {
     const { path, look, onPause } = watched(0);
     const folder = writeTextModel(path, 'm');
@@ -150,7 +170,9 @@ describe('later looks', () => {
     cleanUp.push(() => failing.clear());
     const [m, n] = await watch.look();
     expect(m).toMatchObject({ name: 'm', versions: [{ complete: true }] });
-    expect(m!.problems).toEqual([expect.stringMatching(/m can't be read: EIO/)]);
+    expect(m!.problems).toEqual([
+      expect.stringMatching(new RegExp(`${join('m', inner)} can't be read: EIO`)),
+    ]);
     expect(n).toMatchObject({ name: 'n', versions: [{ complete: true }], problems: [] });
     failing.clear();
     expect(await look()).toEqual(['m/1 complete', 'n/1 complete']);

@@ -12,6 +12,9 @@ import type { ModelFolder, VersionFiles } from './version-files.ts';
 /** Versions are folders named by positive integers; all others are no versions. */
 const VERSION = /^[1-9]\d{0,14}$/;
 
+/** At the root of a volume, and readable by root alone: as a model it would keep the server from being ready. */
+const FILE_SYSTEMS_OWN = 'lost+found';
+
 export interface ScanOptions {
   /** What earlier scans found out; files that have not changed are then not read again. */
   facts?: KnownFacts;
@@ -50,7 +53,7 @@ export async function scanModel(
   { facts = new KnownFacts(), override }: ScanOptions = {},
 ): Promise<ModelFolder | undefined> {
   // Names come from requests too.
-  if (isUnfinished(name) || /[/\\\0]/.test(name)) return undefined;
+  if (isUnfinished(name) || name === FILE_SYSTEMS_OWN || /[/\\\0]/.test(name)) return undefined;
   const folder = join(repository, name);
   try {
     return await unlessMissing(() => scanFolder({ name, folder }, { facts, override }));
@@ -73,8 +76,8 @@ async function scanFolder(
   const names = await readdir(place.folder);
   const numbers = names.filter((name) => VERSION.test(name)).map(Number);
   const problems: string[] = [];
-  const message = await readMessage(place, override, problems);
   const shared = await markShared(place.folder);
+  const message = await readMessage(place, { override, shared, facts, problems });
   const context = {
     ...place,
     shared,
@@ -84,7 +87,7 @@ async function scanFolder(
   };
   const versions: VersionFiles[] = [];
   for (const number of numbers.sort((a, b) => a - b)) {
-    const version = await unlessMissing(() => scanVersion(number, context));
+    const version = await unlessMissing(() => scanVersionOrWhy(number, context));
     if (version !== undefined) versions.push(version);
   }
   if (versions.length === 0) {
@@ -112,17 +115,34 @@ async function scanFolder(
   };
 }
 
+interface MessageContext extends Pick<VersionContext, 'shared' | 'facts' | 'problems'> {
+  override: string | undefined;
+}
+
 async function readMessage(
   place: Place,
-  override: string | undefined,
-  problems: string[],
+  { override, shared, facts, problems }: MessageContext,
 ): Promise<TritonMessage | undefined> {
+  const marks = shared.filter(({ name }) => name === 'config.pbtxt' || name === 'config.json');
+  const read = () => messageOrProblem(place, override);
+  // A large file takes its time to read, and is looked at again and again.
+  const isKnowable = override === undefined && marks.length > 0;
+  const { message, problem } = isKnowable
+    ? await facts.of(`config ${place.folder}`, signatureOf(marks), read)
+    : await read();
+  if (problem !== undefined) problems.push(problem);
+  return message;
+}
+
+async function messageOrProblem(
+  place: Place,
+  override: string | undefined,
+): Promise<{ message?: TritonMessage; problem?: string }> {
   try {
-    return (await readTritonConfig(place, override)).message;
+    return { message: (await readTritonConfig(place, override)).message };
   } catch (error) {
     if (!(error instanceof ServingError)) throw error;
-    problems.push(error.message);
-    return undefined;
+    return { problem: error.message };
   }
 }
 
@@ -131,6 +151,22 @@ interface VersionContext extends Place {
   facts: KnownFacts;
   problems: string[];
   modelFilename: string;
+}
+
+/** One that can't be read must not take away the others. */
+async function scanVersionOrWhy(version: number, context: VersionContext): Promise<VersionFiles | undefined> {
+  try {
+    return await scanVersion(version, context);
+  } catch (error) {
+    if (isMissing(error)) throw error;
+    const { name, folder, modelFilename } = context;
+    const versionFolder = join(folder, String(version));
+    const why = `${versionFolder} can't be read: ${(error as Error).message}`;
+    context.problems.push(why);
+    const modelFile = join(versionFolder, modelFilename);
+    const files = { name, version, folder, versionFolder, modelFile, signature: '', changedMs: 0 };
+    return { ...files, complete: false, why };
+  }
 }
 
 async function scanVersion(version: number, context: VersionContext): Promise<VersionFiles | undefined> {

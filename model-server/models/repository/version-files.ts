@@ -9,7 +9,10 @@ interface VersionPlace {
   /** Holds the model file, and whatever of the tokenizer and hub files is its own. */
   versionFolder: string;
   modelFile: string;
-  /** Names, sizes, times and inodes of all files that decide what this version does: it changes whenever one of them does. */
+  /**
+   * Names, sizes, times and inodes of all files that decide what this version does: it changes whenever one of them does.
+   * Empty when they can't be read.
+   */
   signature: string;
   /** When the newest of those files changed, in milliseconds since the epoch. */
   changedMs: number;

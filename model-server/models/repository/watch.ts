@@ -70,8 +70,10 @@ export class RepositoryWatch {
     const before = this.#last;
     // A disk that fails for a moment must not take away what is served from memory.
     const found = scanned.map((model) => {
-      const known = model.signature === '' && before?.find(({ name }) => name === model.name);
-      return known ? { ...known, problems: model.problems } : model;
+      const known = before?.find(({ name }) => name === model.name);
+      if (known === undefined) return model;
+      const { problems } = model;
+      return model.signature === '' ? { ...known, problems } : withUnread(model, known);
     });
     this.#last = found;
     const signatures = before && signaturesOf(before);
@@ -109,6 +111,15 @@ const incomplete = (files: VersionFiles, why: string): IncompleteVersion => ({
   complete: false,
   why,
 });
+
+/** Versions that can't be read now are told as they were. */
+function withUnread(model: ModelFolder, known: ModelFolder): ModelFolder {
+  const asKnown = (files: VersionFiles) => {
+    const before = known.versions.find(({ version }) => version === files.version);
+    return files.signature === '' && before !== undefined ? before : files;
+  };
+  return { ...model, versions: model.versions.map(asKnown) };
+}
 
 /** The models that are there, and with them what only the look before has seen. */
 function withGone(found: readonly ModelFolder[], before: readonly ModelFolder[]): ModelFolder[] {
