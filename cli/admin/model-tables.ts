@@ -4,7 +4,13 @@ import type {
   ModelDetails,
   ShowModelResponse,
 } from '../../proto/gen/admin_pb.js';
-import type { InstanceInfo, MemoryInfo, ModelInfo, SelfCheck } from '../../proto/gen/serving_pb.js';
+import type {
+  AliasInfo,
+  InstanceInfo,
+  MemoryInfo,
+  ModelInfo,
+  SelfCheck,
+} from '../../proto/gen/serving_pb.js';
 import { size } from '../doctor/check.ts';
 import { table } from '../table.ts';
 
@@ -39,6 +45,17 @@ export function modelTable(models: readonly ModelInfo[]): string {
   ]);
   const remarks = models.flatMap(remarksOf);
   return [table(HEADINGS, rows), ...(remarks.length === 0 ? [] : ['', ...remarks])].join('\n');
+}
+
+/** One paragraph with a line for each alias: what requests that name it, or nothing, get; none without aliases. */
+export function aliasLines(aliases: readonly AliasInfo[]): string[] {
+  const lines = aliases.map(({ model, alias, isDefault, percents }) => {
+    const shares = Object.entries(percents).map(
+      ([version, share]) => `${version}: ${Number(share.toFixed(2))} %`,
+    );
+    return `${model} ${alias}${isDefault ? ' (default)' : ''} -> ${shares.join(', ')}`;
+  });
+  return lines.length === 0 ? [] : [lines.join('\n')];
 }
 
 /** Everything about versions, one after the other. */

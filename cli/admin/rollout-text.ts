@@ -51,10 +51,12 @@ function shares(weights: Readonly<Record<number, number>>): string {
 function canaryLines({ plan, canary }: RolloutStatus): string[] {
   if (plan?.canary === undefined) return [];
   const { alias, from, to, steps, minRequests, guards } = plan.canary;
-  const at = steps[plan.canaryStep] ?? 0;
+  const at = canary?.percent ?? steps[plan.canaryStep] ?? 0;
   const head = `canary of ${alias}: ${from} -> ${to}, at ${at} % (step ${plan.canaryStep + 1} of ${steps.join(', ')})`;
   const progress =
-    canary === undefined ? [] : [`${canary.requests} of ${minRequests} requests answered at this step`];
+    canary === undefined
+      ? []
+      : [`${canary.requests} of ${minRequests} requests answered at this step; ${canary.why}`];
   const rows = (canary?.readings ?? []).map(({ name, limit, actual, ok }) => [
     name,
     String(limit),

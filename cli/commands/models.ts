@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { AdminService } from '../../proto/gen/admin_pb.js';
 import { ModelService } from '../../proto/gen/serving_pb.js';
 import { fileOverride, readOverride, version } from '../admin/arguments.ts';
-import { comparisonText, detailsText, memoryTable, modelTable } from '../admin/model-tables.ts';
+import { aliasLines, comparisonText, detailsText, memoryTable, modelTable } from '../admin/model-tables.ts';
 import { adminCommand, ask, serverCommand } from '../client/admin-options.ts';
 import { size } from '../doctor/check.ts';
 
@@ -23,7 +23,8 @@ export function command(): Command {
       ask(self, {
         method: ModelService.method.listModels,
         request: {},
-        show: ({ models, serverVersion }) => `${modelTable(models)}\n\nNereid ${serverVersion}`,
+        show: ({ models, aliases, serverVersion }) =>
+          [modelTable(models), ...aliasLines(aliases), `Nereid ${serverVersion}`].join('\n\n'),
       }),
     );
   for (const sub of [show(), load(), unload(), drainOrResume(), memory(), clean(), compared()])

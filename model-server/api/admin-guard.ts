@@ -22,6 +22,15 @@ export interface Caller {
   web?: { origin: string | undefined; host: string | undefined } | undefined;
 }
 
+/** Headers that proxies add to what they pass on. */
+export const PROXY_HEADERS = [
+  'forwarded',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-real-ip',
+  'via',
+] as const;
+
 const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8, 'ipv4');
 loopback.addAddress('::1', 'ipv6');

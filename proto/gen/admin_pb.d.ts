@@ -8,7 +8,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { MemoryInfo, ModelInfo } from "./serving_pb.js";
+import type { AliasInfo, MemoryInfo, ModelInfo } from "./serving_pb.js";
 
 /**
  * Describes the file admin.proto.
@@ -40,6 +40,11 @@ export declare type ListModelsResponse = Message<"nereid.admin.v1.ListModelsResp
    * @generated from field: string server_version = 2;
    */
   serverVersion: string;
+
+  /**
+   * @generated from field: repeated nereid.serving.v1.AliasInfo aliases = 3;
+   */
+  aliases: AliasInfo[];
 };
 
 /**
@@ -889,6 +894,8 @@ export declare const DistributionSchema: GenMessage<Distribution>;
  */
 export declare type CanaryProgress = Message<"nereid.admin.v1.CanaryProgress"> & {
   /**
+   * of the alias now; 0 when it must go back and rollout.yaml can't be written
+   *
    * @generated from field: double percent = 1;
    */
   percent: number;
@@ -902,6 +909,13 @@ export declare type CanaryProgress = Message<"nereid.admin.v1.CanaryProgress"> &
    * @generated from field: repeated nereid.admin.v1.GuardReading readings = 3;
    */
   readings: GuardReading[];
+
+  /**
+   * what it waits for before it goes on, or why it goes on or back
+   *
+   * @generated from field: string why = 4;
+   */
+  why: string;
 };
 
 /**

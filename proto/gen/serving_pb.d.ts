@@ -562,6 +562,11 @@ export declare type ListModelsResponse = Message<"nereid.serving.v1.ListModelsRe
    * @generated from field: string server_version = 2;
    */
   serverVersion: string;
+
+  /**
+   * @generated from field: repeated nereid.serving.v1.AliasInfo aliases = 3;
+   */
+  aliases: AliasInfo[];
 };
 
 /**
@@ -569,6 +574,43 @@ export declare type ListModelsResponse = Message<"nereid.serving.v1.ListModelsRe
  * Use `create(ListModelsResponseSchema)` to create a new message.
  */
 export declare const ListModelsResponseSchema: GenMessage<ListModelsResponse>;
+
+/**
+ * What a name that requests may use stands for right now.
+ *
+ * @generated from message nereid.serving.v1.AliasInfo
+ */
+export declare type AliasInfo = Message<"nereid.serving.v1.AliasInfo"> & {
+  /**
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * @generated from field: string alias = 2;
+   */
+  alias: string;
+
+  /**
+   * requests that name neither version nor alias take it
+   *
+   * @generated from field: bool is_default = 3;
+   */
+  isDefault: boolean;
+
+  /**
+   * by version, a canary's share included
+   *
+   * @generated from field: map<uint32, double> percents = 4;
+   */
+  percents: { [key: number]: number };
+};
+
+/**
+ * Describes the message nereid.serving.v1.AliasInfo.
+ * Use `create(AliasInfoSchema)` to create a new message.
+ */
+export declare const AliasInfoSchema: GenMessage<AliasInfo>;
 
 /**
  * One version of a model.

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
-import { type FakeServerOptions, fakeAdmin, report, startApi } from '../model-server/fake-models.ts';
+import type { RolloutStatus } from '../../model-server/models/rollout/status.ts';
+import { type FakeServerOptions, fakeAdmin, report, rollout, startApi } from '../model-server/fake-models.ts';
 import { nereid } from './spawned.ts';
 
 /** A model server with made-up models, and `nereid` asking it. */
@@ -31,8 +32,24 @@ test('lists versions with memory, leases and idle time, and says what is wrong',
     'mini 2: vectors depend on their neighbours',
     'mini 2: wanted a GPU, got cpu',
     '',
+    'mini stable (default) -> 1: 90 %, 2: 10 %',
+    '',
     'Nereid 1.2.3',
   ]);
+});
+
+test('an alias is shown with the share that a canary has now; without aliases nothing is', async () => {
+  const { plan } = rollout();
+  const aliases = { stable: { 1: 3 }, 'all-new': { 2: 1, 3: 3 } };
+  const none = rollout({ plan: { ...plan, aliases: {}, defaultAlias: undefined, canary: undefined } });
+  const under = (status: RolloutStatus) => setUp({ admin: fakeAdmin({ rolloutStatus: () => status }) });
+  const { run } = await under(rollout({ plan: { ...plan, aliases } }));
+  const { out } = await run(['models']);
+  expect(out.split('\n').filter((line) => line.includes('->'))).toEqual([
+    'mini stable (default) -> 1: 90 %, 2: 10 %',
+    'mini all-new -> 2: 25 %, 3: 75 %',
+  ]);
+  expect((await (await under(none)).run(['models'])).out).not.toContain('->');
 });
 
 test('the list is open where administration is not, and can be had as JSON', async () => {

@@ -1,4 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
+import type { VersionReport } from '../../model-server/models/reports.ts';
 import { type FakeServerOptions, fakeAdmin, report, rollout, startApi } from '../model-server/fake-models.ts';
 import { nereid } from './spawned.ts';
 
@@ -25,7 +26,7 @@ test('status shows aliases, canary with guards, traffic, mirrored requests and d
     'shadow: 10 % are mirrored to version 2',
     '',
     'canary of stable: 1 -> 2, at 10 % (step 2 of 1, 10, 50, 100)',
-    '57 of 200 requests answered at this step',
+    '57 of 200 requests answered at this step; waits for 143 more answers of version 2',
     'GUARD         LIMIT  NOW',
     'maxErrorRate  0.01   0    ok',
     '',
@@ -152,4 +153,32 @@ test.each([
   const { code, err } = await nereid(['rollout', ...args]);
   expect(code).toBe(2);
   expect(err).toMatch(message);
+});
+
+test('a canary that must go back but can not shows that it gets nothing meanwhile', async () => {
+  const why = 'goes back as soon as rollout.yaml can be written: 9 of 20 failed';
+  const status = rollout({ canary: { percent: 0, requests: 20, why, readings: [] } });
+  const { run } = await setUp({ admin: fakeAdmin({ rolloutStatus: () => status }) });
+  const { out } = await run('status', 'mini');
+  expect(out).toContain('1 -> 2, at 0 % (step 2 of 1, 10, 50, 100)');
+  expect(out).toContain(why);
+});
+
+test('a guard that could never be judged is refused, an unknown version holds nothing back', async () => {
+  const plan = { ...rollout().plan, canary: undefined };
+  const setUpWith = (...lists: VersionReport['tasks'][]) => {
+    const list = () => lists.map((tasks, at) => report({ version: at + 1, tasks }));
+    return setUp({ admin: fakeAdmin({ list, rolloutStatus: () => rollout({ plan }) }) });
+  };
+  const ranker = await setUpWith(['rerank', 'infer'], ['rerank', 'infer']);
+  expect(await ranker.run('canary', 'mini', '--to', '2', '--min-cosine', '0.9')).toMatchObject({
+    code: 1,
+    err: expect.stringMatching(/guard min_cosine can't be judged: model mini version 1 can't embed/),
+  });
+  expect((await ranker.run('canary', 'mini', '--to', '2', '--min-kendall-tau', '0.9')).code).toBe(0);
+  const raw = await setUpWith(['infer'], ['infer']);
+  expect((await raw.run('canary', 'mini', '--to', '2', '--min-kendall-tau', '0.9')).code).toBe(1);
+  expect((await raw.run('canary', 'mini', '--to', '2', '--max-error-rate', '0.1')).code).toBe(0);
+  const unknown = await setUpWith(['embed', 'infer'], []);
+  expect((await unknown.run('canary', 'mini', '--to', '2', '--min-cosine', '0.9')).code).toBe(0);
 });

@@ -39,7 +39,8 @@ it('with a key: nobody without it, and the body is not even read', async () => {
 it('without a key: no web page from elsewhere, no foreign Host, no proxy', async () => {
   await start();
   expect((await post('ListModels', {}, { origin: 'https://evil.example' })).status).toBe(403);
-  expect((await post('ListModels', {}, { 'x-forwarded-for': '10.0.0.7' })).status).toBe(403);
+  for (const name of ['x-forwarded-for', 'x-real-ip', 'via', 'forwarded', 'x-forwarded-host'])
+    expect((await post('ListModels', {}, { [name]: '10.0.0.7' })).status).toBe(403);
   const rebound = await new Promise<number>((resolve, reject) => {
     const headers = { 'content-type': 'application/json', host: 'evil.example' };
     const request = httpRequest(

@@ -29,7 +29,7 @@ it('answers like HTTP does', async () => {
   await client.ask(AdminService.method.loadModel, { model: 'mini', config: '{}', files });
   const { status: rollout } = await client.ask(AdminService.method.getRollout, { model: 'mini' });
   expect(rollout!.plan!.aliases.stable!.weights).toEqual({ 1: 90, 2: 10 });
-  expect(admin.asked[0]).toEqual([
+  expect(admin.asked[1]).toEqual([
     'load',
     'mini',
     { config: '{}', files: new Map([['1/model.onnx', Buffer.from([7])]]) },

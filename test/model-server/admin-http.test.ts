@@ -53,7 +53,11 @@ describe('methods as POST with JSON', () => {
       inputs: ['input_ids INT64 [-1, -1]'],
     });
     await post('ShowModel', { model: 'mini', version: 2 });
+    expect(list.body.aliases).toEqual([
+      { model: 'mini', alias: 'stable', isDefault: true, percents: { 1: 90, 2: 10 } },
+    ]);
     expect(admin.asked).toEqual([
+      ['rolloutStatus', 'mini'],
       ['show', 'mini', undefined],
       ['show', 'mini', 2],
     ]);
@@ -209,6 +213,24 @@ describe('what is refused', () => {
     expect(reply.status).toBe(status);
     expect(reply.body).toMatchObject({ code: 'invalid_argument', message: expect.stringMatching(message) });
     expect(admin.asked).toEqual([]);
+  });
+
+  it('a comparison needs two versions', async () => {
+    const admin = fakeAdmin();
+    await start({ admin });
+    for (const versions of [{}, { a: 1 }, { b: 2 }]) {
+      const reply = await post('Compare', { model: 'mini', ...versions });
+      expect(reply).toMatchObject({ status: 400, body: { reason: 'INVALID_INPUT' } });
+    }
+    expect(admin.asked).toEqual([]);
+  });
+
+  it('is in the log, although nothing was asked', async () => {
+    const { logged } = await start();
+    expect((await post('Promote', '{}', { 'content-type': 'text/plain' })).status).toBe(415);
+    expect(logged).toMatchObject([
+      { level: 'info', fields: { method: 'Promote', outcome: 'UNSUPPORTED' }, message: 'admin call' },
+    ]);
   });
 
   it('takes POST only, and only methods that there are', async () => {

@@ -91,6 +91,7 @@ export function rollout(override: Partial<RolloutStatus> = {}): RolloutStatus {
     canary: {
       percent: 10,
       requests: 57,
+      why: 'waits for 143 more answers of version 2',
       readings: [{ name: 'maxErrorRate', limit: 0.01, actual: 0, ok: true }],
     },
     decisions: [{ atMs: 1_700_000_000_000, what: 'started', by: 'command', why: 'from 1 to 2' }],

@@ -138,9 +138,13 @@ describe('a canary', () => {
     here.answer(2, 100);
     await here.rollout.idle();
     expect(here.percentNow()).toBe(50);
-    // One in ten of what the new version answers is evidence.
+    // Of a step of 30 requests all are evidence, for 20 are wanted.
     const mirrored = Array.from({ length: 200 }, (_, at) => here.rollout.shadowOf(2, `k${at}`));
-    expect(mirrored.filter((version) => version === 1)).toHaveLength(20);
+    expect(mirrored.filter((version) => version === 1)).toHaveLength(200);
+    expect(here.rollout.status().canary).toMatchObject({
+      requests: 100,
+      why: 'waits for 20 more mirrored values of cosine, which Embed requests bring',
+    });
     expect(here.rollout.shadowOf(1, 'k')).toBeUndefined();
     for (let at = 0; at < 20; at++) {
       expect(here.percentNow()).toBe(50);
@@ -159,6 +163,19 @@ describe('a canary', () => {
       what: 'rolled back',
       why: 'to version 1 at 50 %: mean cosine of versions 1 and 2 is 0.6 over 20 mirrored values; the limit is 0.98',
     });
+  });
+
+  it.each([
+    [30, 200],
+    [60, 67],
+    [200, 20],
+    [5000, 20],
+    [1, 200],
+  ])('of steps of %d requests, mirrors %d of 200', async (minRequests, expected) => {
+    await here.write(stable);
+    await here.rollout.startCanary({ ...canary, minRequests });
+    const mirrored = Array.from({ length: 200 }, (_, at) => here.rollout.shadowOf(2, `k${at}`));
+    expect(mirrored.filter((version) => version === 1)).toHaveLength(expected);
   });
 
   it('is ended by command, either way', async () => {

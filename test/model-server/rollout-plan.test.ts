@@ -215,6 +215,16 @@ describe('a change of a plan', () => {
       () => withCanary(plan({ aliases: { stable: { 1: 1, 3: 1 } } }), canaryPlan),
       /shared by 1, 3/,
     ],
+    [
+      'a canary to where the alias is already',
+      () => withCanary(plan({ aliases: { stable: { 2: 1 } } }), canaryPlan),
+      /stands for version 2 already/,
+    ],
+    [
+      'a name that would be lost',
+      () => withTraffic(NO_PLAN, { alias: '__proto__', weights: { 1: 1 }, makeDefault: false }),
+      /can't be called "__proto__"/,
+    ],
     ['a canary from nowhere', () => withCanary(NO_PLAN, { ...canaryPlan, from: 0 }), /must be a version/],
     ['an end without canary', () => withoutCanary(mixed, 'promoted'), /no canary is under way/],
   ])('is refused: %s', (_what, change, message) => {

@@ -6,7 +6,9 @@ import {
   type MessageShape,
 } from '@bufbuild/protobuf';
 import { AdminService } from '../../../proto/gen/admin_pb.js';
+import { ServingError } from '../../errors.ts';
 import type { AdminPort } from '../ports.ts';
+import { aliasInfos } from './alias-message.ts';
 import { canaryPlan } from './canary-plan.ts';
 import { overrideOf } from './override.ts';
 import { deviceMemory, modelDetails, modelInfo, whole } from './report-message.ts';
@@ -47,7 +49,11 @@ type RolloutMethod = 'getRollout' | 'setTraffic' | 'setShadow' | 'startCanary' |
 
 function modelHandlers(admin: AdminPort, serverVersion: string): Omit<AdminHandlers, RolloutMethod> {
   return {
-    listModels: async () => ({ models: admin.list().map(modelInfo), serverVersion }),
+    listModels: async () => ({
+      models: admin.list().map(modelInfo),
+      serverVersion,
+      aliases: aliasInfos(admin),
+    }),
     showModel: async ({ model, version }) => ({
       versions: (await admin.show(model, version || undefined)).map(modelDetails),
     }),
@@ -61,7 +67,14 @@ function modelHandlers(admin: AdminPort, serverVersion: string): Omit<AdminHandl
       admin.drain(model, resume);
       return {};
     },
-    compare: async ({ model, a, b }) => admin.compare(model, a, b),
+    compare: async ({ model, a, b }) => {
+      if (a === 0 || b === 0)
+        throw new ServingError(
+          'INVALID_INPUT',
+          'a comparison needs two versions ("a" and "b"), each at least 1.',
+        );
+      return admin.compare(model, a, b);
+    },
     getMemory: async () => ({ devices: admin.memory().map(deviceMemory) }),
     cleanUp: async () => {
       const { evicted, freedBytes } = await admin.cleanUp();

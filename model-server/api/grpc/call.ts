@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Metadata, type ServerDuplexStream, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { ServingError } from '../../errors.ts';
-import type { Caller } from '../admin-guard.ts';
+import { type Caller, PROXY_HEADERS } from '../admin-guard.ts';
 import { type ApiDeps, measured } from '../call.ts';
 import { Undecodable } from './service.ts';
 
@@ -82,7 +82,7 @@ export function callerOf(call: AnyCall): Caller {
   return {
     address: port === null ? peer : peer.slice(0, port.index),
     authorization: textOf(call.metadata, 'authorization'),
-    forwarded: ['forwarded', 'x-forwarded-for'].some((name) => call.metadata.get(name).length > 0),
+    forwarded: PROXY_HEADERS.some((name) => call.metadata.get(name).length > 0),
   };
 }
 

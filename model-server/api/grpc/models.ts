@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { ListModelsResponseSchema } from '../../../proto/gen/serving_pb.js';
+import { aliasInfos } from '../admin/alias-message.ts';
 import { modelInfo } from '../admin/report-message.ts';
 import type { ApiDeps } from '../call.ts';
 import { unary } from './call.ts';
@@ -9,7 +10,8 @@ import { unary } from './call.ts';
 export function modelService(deps: ApiDeps): UntypedServiceImplementation {
   const list = async () => {
     const { admin, serverVersion } = deps;
-    return create(ListModelsResponseSchema, { serverVersion, models: admin.list().map(modelInfo) });
+    const models = admin.list().map(modelInfo);
+    return create(ListModelsResponseSchema, { serverVersion, models, aliases: aliasInfos(admin) });
   };
   return { listModels: unary(deps, 'ListModels', list) };
 }

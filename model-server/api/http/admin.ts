@@ -1,7 +1,7 @@
 import { ServingError } from '../../errors.ts';
 import { adminCall } from '../admin/admin-call.ts';
 import { type AdminMethod, adminMethods, modelOf } from '../admin/handlers.ts';
-import type { Caller } from '../admin-guard.ts';
+import { type Caller, PROXY_HEADERS } from '../admin-guard.ts';
 import type { ApiDeps } from '../call.ts';
 import { errorAnswer, messageAnswer, pathOf, readMessage, unsupported } from './connect.ts';
 import type { Answer, PostRequest, Routes } from './server.ts';
@@ -21,7 +21,13 @@ export function adminRoutes(deps: ApiDeps): Routes {
 
 async function answer(deps: ApiDeps, { method, handle }: AdminMethod, request: PostRequest): Promise<Answer> {
   const refused = unsupported(request);
-  if (refused !== undefined) return refused;
+  if (refused !== undefined) {
+    deps.log.info(
+      { method: method.name, peer: request.address, model: '', outcome: 'UNSUPPORTED' },
+      'admin call',
+    );
+    return refused;
+  }
   const maxBytes = method.localName === 'loadModel' ? MAX_LOAD_BYTES : MAX_BYTES;
   try {
     const message = await adminCall(deps, {
@@ -41,7 +47,7 @@ function callerOf({ headers, address }: PostRequest): Caller {
   return {
     address,
     authorization: headers.authorization,
-    forwarded: headers.forwarded !== undefined || headers['x-forwarded-for'] !== undefined,
+    forwarded: PROXY_HEADERS.some((name) => headers[name] !== undefined),
     web: { origin: headers.origin, host: headers.host },
   };
 }

@@ -3,7 +3,7 @@ import type { CanaryVerdict } from './canary.ts';
 import type { CanaryWatch } from './canary-watch.ts';
 import { atStep, withoutCanary } from './plan-changes.ts';
 import type { PlanKeeper } from './plan-keeper.ts';
-import type { Decision, RolloutPlan } from './status.ts';
+import type { CanaryProgress, Decision, RolloutPlan } from './status.ts';
 
 /** What a rollout tells of itself; a pino logger fits. */
 export interface RolloutLog {
@@ -46,6 +46,18 @@ export class CanaryPilot {
   /** Whether the canary must go back, but its file does not say so yet: it gets no requests meanwhile. */
   get suspended(): boolean {
     return this.#rollBack !== undefined;
+  }
+
+  /** Where the canary that is in force stands. */
+  progress(canary: Canary): CanaryProgress {
+    const { watch } = this.#options;
+    const { why, readings } = this.#rollBack ?? watch.verdict(canary);
+    return {
+      percent: this.suspended ? 0 : canary.steps[canary.step]!,
+      requests: watch.requestsOf(canary.to),
+      why: this.suspended ? `goes back as soon as rollout.yaml can be written: ${why}` : why,
+      readings,
+    };
   }
 
   get decisions(): readonly Decision[] {

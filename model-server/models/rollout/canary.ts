@@ -4,8 +4,20 @@ import type { CanaryPlan, Distribution, GuardReading } from './status.ts';
 const LEAST_REQUESTS = 20;
 /** Mirrored requests that an agreement guard wants, if the plan wants no fewer. */
 const LEAST_MIRRORED = 20;
+/** Of the new version's requests at most every tenth is mirrored: enough for the figures of a long step. */
+const MOST_APART = 10;
 /** Requests of the old version that its p99 wants, if the plan wants no fewer. */
 export const LEAST_BASELINE = 100;
+
+/** One in this many requests of the new version is run on the old one too, so that evidence is there when a step is done. */
+export function mirrorEvery(plan: Pick<CanaryPlan, 'minRequests'>): number {
+  return Math.min(MOST_APART, Math.floor(plan.minRequests / leastMirrored(plan)));
+}
+
+/** Mirrored values that an agreement guard wants. */
+function leastMirrored({ minRequests }: Pick<CanaryPlan, 'minRequests'>): number {
+  return Math.min(minRequests, LEAST_MIRRORED);
+}
 
 /** What happened since the current step began. */
 export interface CanaryWindow {
@@ -108,9 +120,11 @@ function agreement(
 ): Opinion | undefined {
   const limit = plan.guards[name];
   if (limit === undefined) return undefined;
-  const what = name === 'minCosine' ? 'cosine' : 'Kendall tau';
-  const short = Math.min(plan.minRequests, LEAST_MIRRORED) - (seen?.count ?? 0);
-  if (seen === undefined || short > 0) return { missing: `${short} more mirrored values of ${what}` };
+  const [what, bringer] = name === 'minCosine' ? ['cosine', 'Embed'] : ['Kendall tau', 'Rerank'];
+  const short = leastMirrored(plan) - (seen?.count ?? 0);
+  // Who only sends raw tensors would wait for ever, and must be able to see why.
+  if (seen === undefined || short > 0)
+    return { missing: `${short} more mirrored values of ${what}, which ${bringer} requests bring` };
   const reading: GuardReading = { name, limit, actual: seen.mean, ok: seen.mean >= limit };
   if (reading.ok) return { reading };
   return {

@@ -37,6 +37,9 @@ export function withTraffic(plan: RolloutPlan, change: TrafficChange): RolloutPl
       `a canary of alias "${alias}" is under way; promote it or roll it back before you set its weights.`,
     );
   }
+  // Values are read past this name, so that it would be lost without a word.
+  if (alias === '__proto__')
+    throw new ServingError('INVALID_INPUT', 'an alias can\'t be called "__proto__".');
   return checked({
     ...plan,
     defaultAlias: change.makeDefault ? alias : plan.defaultAlias,
@@ -65,6 +68,12 @@ export function withCanary(plan: RolloutPlan, canary: CanaryPlan): RolloutPlan {
   }
   const alias = aliasOr(plan, canary.alias);
   const shared = Object.hasOwn(plan.aliases, alias) ? versionsOf(plan.aliases[alias]!) : [];
+  if (shared.length === 1 && shared[0] === canary.to) {
+    throw new ServingError(
+      'INVALID_INPUT',
+      `alias "${alias}" stands for version ${canary.to} already; a canary goes to another one.`,
+    );
+  }
   const from = canary.from === 0 && shared.length === 1 ? shared[0]! : canary.from;
   const first = Object.keys(plan.aliases).length === 0;
   return checked({

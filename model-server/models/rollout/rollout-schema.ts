@@ -86,7 +86,7 @@ const fileSchema = z
     if (!shared.includes(from) || others.length > 0) {
       tell(
         ['canary', 'from'],
-        `must be the version that alias "${alias}" stands for, but that is shared by ${shared.join(', ')}`,
+        `must be the version that alias "${alias}" stands for, but that is ${shared.length > 1 ? 'shared by ' : ''}${shared.join(', ')}`,
       );
     }
   });

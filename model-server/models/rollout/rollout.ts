@@ -1,4 +1,5 @@
 import { ServingError } from '../../errors.ts';
+import { mirrorEvery } from './canary.ts';
 import { CanaryPilot, type RolloutLog } from './canary-pilot.ts';
 import { CanaryWatch } from './canary-watch.ts';
 import { Mirror } from './mirror.ts';
@@ -30,8 +31,6 @@ export interface RolloutOptions {
   onPlan?: ((plan: RolloutPlan | undefined) => void) | undefined;
 }
 
-/** One in this many requests that a canary's new version answers is run on the old one too, as evidence. */
-const EVIDENCE_EVERY = 10;
 /** No alias is longer; a request may name anything, and is not echoed beyond this. */
 const MOST_ALIAS_CHARACTERS = 64;
 
@@ -123,8 +122,8 @@ export class Rollout {
     if (plan === undefined) return undefined;
     const { canary, shadow } = plan;
     if (canary?.to === version && this.#keeper.exists(canary.from)) {
-      this.#mirrorTurn += 1;
-      if (this.#mirrorTurn % EVIDENCE_EVERY === 1) return canary.from;
+      const turn = this.#mirrorTurn++;
+      if (turn % mirrorEvery(canary) === 0) return canary.from;
     }
     if (shadow === undefined || shadow.version === version || !this.#keeper.exists(shadow.version))
       return undefined;
@@ -200,11 +199,7 @@ export class Rollout {
       problem: this.#keeper.problem,
       traffic: this.#watch.read(),
       shadows: this.#watch.book.read(),
-      canary: canary && {
-        percent: this.#pilot.suspended ? 0 : canary.steps[canary.step]!,
-        requests: this.#watch.requestsOf(canary.to),
-        readings: this.#watch.verdict(canary).readings,
-      },
+      canary: canary && this.#pilot.progress(canary),
       decisions: [...this.#pilot.decisions],
     };
   }

@@ -87,6 +87,16 @@ export interface GuardReading {
   ok: boolean;
 }
 
+export interface CanaryProgress {
+  /** Percent of the alias's requests that the new version gets now; 0 when it must go back and its file can't be written. */
+  percent: number;
+  requests: number;
+  /** What it waits for before it goes on, or why it goes on or back. */
+  why: string;
+  /** Guards that there is evidence for. */
+  readings: GuardReading[];
+}
+
 export interface Decision {
   /** Milliseconds since the epoch. */
   atMs: number;
@@ -103,7 +113,7 @@ export interface RolloutStatus {
   problem: string;
   traffic: TrafficFigures[];
   shadows: ShadowFigures[];
-  canary: { percent: number; requests: number; readings: GuardReading[] } | undefined;
+  canary: CanaryProgress | undefined;
   /** The newest first, 50 at most. */
   decisions: Decision[];
 }
