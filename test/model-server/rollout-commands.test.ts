@@ -57,6 +57,26 @@ describe('a change by command', () => {
     expect(here.rollout.status().plan.mixedSpaces).toBe(true);
   });
 
+  it('that would mix spaces which are not known yet is refused, not found out when the versions are loaded', async () => {
+    const unknown = (version: number) => ({ version, space: '', makesVectors: false });
+    here.facts = [here.facts[0]!, unknown(2), unknown(3)];
+    const asked: number[] = [];
+    here.readFact = async (version) => {
+      asked.push(version);
+      if (version === 3) throw new Error('its config is broken');
+      return { version, space: 't', makesVectors: true };
+    };
+    await here.write(stable);
+    const set = (weights: Record<number, number>) =>
+      here.rollout.setTraffic({ alias: 'stable', weights, makeDefault: false });
+    await expect(set({ 1: 1, 2: 1 })).rejects.toMatchObject({ reason: 'SPACE_MISMATCH' });
+    await expect(here.rollout.startCanary(canary)).rejects.toMatchObject({ reason: 'SPACE_MISMATCH' });
+    expect(here.text()).toBe(stable);
+    await set({ 2: 1 });
+    await set({ 1: 1, 3: 1 });
+    expect(asked).toEqual([2, 2, 2, 3]);
+  });
+
   it('does not overwrite an edit by hand, but takes it over', async () => {
     await here.write(stable);
     const edited = stable.replace('1: 100', '3: 100');

@@ -28,6 +28,7 @@ export class RolloutSetup {
   facts: VersionFact[] = [1, 2, 3].map((version) => ({ version, space: 's', makesVectors: true }));
   readonly logged: { level: string; fields: object; message: string }[] = [];
   readonly plans: (RolloutPlan | undefined)[] = [];
+  readFact: ((version: number) => Promise<VersionFact>) | undefined;
   rollout = this.build();
 
   build(file = this.file): Rollout {
@@ -39,6 +40,8 @@ export class RolloutSetup {
       nowMs: () => START_MS + this.clock.nowUs() / 1000,
       log: { info: logAt('info'), warn: logAt('warn'), error: logAt('error') },
       facts: () => this.facts,
+      readFact: (version) =>
+        this.readFact?.(version) ?? Promise.resolve(this.facts.find((fact) => fact.version === version)!),
       onPlan: (plan) => this.plans.push(plan),
     });
   }

@@ -2,6 +2,7 @@ import { ServingError } from '../../errors.ts';
 import { NO_PLAN } from './plan-changes.ts';
 import { problemsOf } from './plan-problems.ts';
 import { PlanStore } from './plan-store.ts';
+import { versionsOf } from './rollout-schema.ts';
 import { compileRoutes, type Route } from './routes.ts';
 import type { RolloutPlan, VersionFact } from './status.ts';
 
@@ -9,6 +10,7 @@ export interface PlanKeeperOptions {
   model: string;
   file: string;
   facts: () => readonly VersionFact[];
+  readFact?: ((version: number) => Promise<VersionFact>) | undefined;
   /** Called when another plan is in force, with the one before it. */
   onPlan: (plan: RolloutPlan | undefined, before: RolloutPlan | undefined, by: 'file' | 'change') => void;
   /** Called once for each problem. */
@@ -86,7 +88,9 @@ export class PlanKeeper {
       const next = edit(current);
       if (next === undefined) return false;
       const known = new Set(problemsOf(current, facts).map(({ message }) => message));
-      const fresh = problemsOf(next, facts).filter(({ message }) => !known.has(message));
+      // Spaces that would clash must not become known only when the change is made.
+      const read = await this.#readUnknown(next, facts);
+      const fresh = problemsOf(next, read).filter(({ message }) => !known.has(message));
       if (fresh.length > 0) {
         const told = fresh.map(({ message }) => message).join('; ');
         throw new ServingError(fresh[0]!.reason, `model ${this.#options.model}: ${told}.`);
@@ -111,6 +115,19 @@ export class PlanKeeper {
     const fits = this.#tell(wanted, facts);
     this.#apply(fits || this.#plan === undefined ? wanted : this.#plan, facts, 'file');
     return changed;
+  }
+
+  /** The facts, where those of versions that a plan gives requests to and that aren't known yet are read from their files. */
+  #readUnknown(plan: RolloutPlan, facts: readonly VersionFact[]): Promise<VersionFact[]> {
+    const { readFact } = this.#options;
+    const wanted = new Set(Object.values(plan.aliases).flatMap(versionsOf));
+    if (plan.canary !== undefined) wanted.add(plan.canary.from).add(plan.canary.to);
+    const readOne = async (fact: VersionFact) => {
+      if (readFact === undefined || fact.space !== '' || !wanted.has(fact.version)) return fact;
+      // What can't be read can't be loaded either, and says so then.
+      return readFact(fact.version).catch(() => fact);
+    };
+    return Promise.all(facts.map(readOne));
   }
 
   /** Says what is wrong with a plan, if it is something new. */

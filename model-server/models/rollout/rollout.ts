@@ -27,6 +27,8 @@ export interface RolloutOptions {
   log: RolloutLog;
   /** The model's versions as they are now, with their own spaces. */
   facts: () => readonly VersionFact[];
+  /** Reads a version of `facts` from its files, to know its space before anything is sent to it. */
+  readFact?: ((version: number) => Promise<VersionFact>) | undefined;
   /** Told of the plan that is in force from now on; undefined: none. */
   onPlan?: ((plan: RolloutPlan | undefined) => void) | undefined;
 }
