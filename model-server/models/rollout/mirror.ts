@@ -1,5 +1,8 @@
-/** Mirrored requests of one model that may be under way at once. */
-const MOST_UNDER_WAY = 4;
+/**
+ * Mirrored requests of one model that may be under way at once. They compete with answered ones for the machine: two keep
+ * two instances busy at most, and still bring hundreds of comparisons a second.
+ */
+const MOST_UNDER_WAY = 2;
 
 /** Runs mirrored requests off the critical path: a few at a time, never waited for, never failing their caller. */
 export class Mirror {

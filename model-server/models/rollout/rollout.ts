@@ -133,7 +133,7 @@ export class Rollout {
   }
 
   /**
-   * Runs a mirrored request, without waiting for it: four at a time, more are left out and counted. What `run` throws
+   * Runs a mirrored request, without waiting for it: two at a time, more are left out and counted. What `run` throws
    * is counted. `run` gets a signal that ends it on close, and brings its own deadline.
    * @returns whether it was started
    */
