@@ -82,10 +82,7 @@ export class Admin {
       await brought?.remove();
       throw error;
     });
-    // The model is made of this load's files now, if only in what it failed with.
-    await this.#overrides.get(name)?.remove();
-    this.#overrides.delete(name);
-    if (brought !== undefined) this.#overrides.set(name, brought);
+    await this.#keep(name, brought);
     this.#onReadiness();
     const [first] = failures;
     if (first === undefined) return this.#reports(name);
@@ -150,6 +147,17 @@ export class Admin {
   /** Removes what loads have brought along. */
   async close(): Promise<void> {
     await Promise.all([...this.#overrides.values()].map(({ remove }) => remove()));
+  }
+
+  /** Of the files that loads have brought along only those that the model is made of are kept. */
+  async #keep(name: string, brought: Awaited<ReturnType<typeof writeOverride>> | undefined): Promise<void> {
+    const { folder, isPinned } = this.#model(name);
+    const kept = this.#overrides.get(name);
+    const isTaken = isPinned && folder === brought?.folder;
+    if (isTaken) this.#overrides.set(name, brought);
+    else if (!isPinned) this.#overrides.delete(name);
+    if (!isTaken) await brought?.remove();
+    if (isTaken || !isPinned) await kept?.remove();
   }
 
   async #rollout(name: string, change: (model: Model) => Promise<RolloutStatus>): Promise<RolloutStatus> {

@@ -5,9 +5,10 @@ import { namedVersions } from './named-versions.ts';
 import { orAborted } from './or-aborted.ts';
 import type { ModelFolder } from './repository/version-files.ts';
 import { Rollout } from './rollout/rollout.ts';
-import type { RolloutPlan, VersionFact } from './rollout/status.ts';
+import type { RolloutPlan } from './rollout/status.ts';
 import type { Target, Task } from './target.ts';
 import type { Lease, ModelVersion } from './version.ts';
+import { versionFacts } from './version-facts.ts';
 import { type PlacedVersion, Versions } from './versions.ts';
 import { whyNoneServes } from './why-none-serves.ts';
 
@@ -25,6 +26,9 @@ export interface LoadCommand {
   /** The folder came with the command; the repository's own does not count until the next load by command. */
   isPinned?: boolean;
 }
+
+/** What its versions are made of. */
+type Origin = Required<LoadCommand> & { folder: ModelFolder };
 
 /** One model: decides which of its versions answers, and takes commands and changes of its folder one after the other. */
 export class Model {
@@ -54,7 +58,7 @@ export class Model {
       file: join(folder.folder, 'rollout.yaml'),
       nowMs: Date.now,
       log: host.log,
-      facts: () => this.#facts(),
+      facts: () => versionFacts(this.#folder, (version) => this.#versions.get(version)),
       // A plan may name versions that the policy would leave out, or need some no longer.
       onPlan: (plan) => {
         this.#plan = plan;
@@ -133,13 +137,25 @@ export class Model {
     return this.#inTurn(async () => {
       const folder = await look();
       if (this.#closed !== undefined) throw this.#closed;
-      this.#folder = folder;
-      this.#isPinned = isPinned;
+      const before = { folder: this.#folder, isPinned: this.#isPinned, override: this.#override };
+      const { current } = this;
+      this.#take({ folder, isPinned, override });
       this.#wanted = true;
       this.#draining = false;
-      this.#override = override;
-      return this.#reconcile({ eager: true, retry: true });
+      const failures = await this.#reconcile({ eager: true, retry: true });
+      const { shortcoming } = this;
+      if (failures.length === 0 && shortcoming !== undefined) failures.push(shortcoming);
+      // What came with a command that changed nothing must not go on to stand in for the repository.
+      const isTaken = failures.length === 0 || (this.current !== undefined && this.current !== current);
+      if (!isTaken) this.#take(before);
+      return failures;
     });
+  }
+
+  #take({ folder, isPinned, override }: Origin): void {
+    this.#folder = folder;
+    this.#isPinned = isPinned;
+    this.#override = override;
   }
 
   /**
@@ -242,26 +258,11 @@ export class Model {
     return failures;
   }
 
-  /** Every version of the folder that is whole; the space of one that has not been read yet is unknown. */
-  #facts(): VersionFact[] {
-    return this.#folder.versions
-      .filter(({ complete }) => complete)
-      .map(({ version }) => {
-        const description = this.#versions.get(version)?.description;
-        return {
-          version,
-          space: description?.space ?? '',
-          makesVectors: description?.config.task === 'embed',
-        };
-      });
-  }
-
   #byRollout({ alias, stickyKey }: Target): ModelVersion | undefined {
-    const version = this.rollout.choose({ alias, key: stickyKey }, this.#isUsable);
+    const isUsable = (version: number) => (this.#versions.get(version)?.state ?? 'failed') !== 'failed';
+    const version = this.rollout.choose({ alias, key: stickyKey }, isUsable);
     return version === undefined ? undefined : this.#known(version);
   }
-
-  readonly #isUsable = (version: number) => (this.#versions.get(version)?.state ?? 'failed') !== 'failed';
 
   /** Vectors of two spaces must not be mixed: who expects one gets a version that has it, or none. */
   #ofSpace(chosen: ModelVersion | undefined, target: Target): ModelVersion | undefined {

@@ -119,7 +119,7 @@ export class Versions {
         if (slot !== undefined) slot.served = false;
       }
     }
-    this.#dropUnserved(new Set(there.keys()), inUse);
+    this.#dropUnserved(new Set(there.keys()), load);
     return failures;
   }
 
@@ -207,14 +207,17 @@ export class Versions {
 
   /**
    * What the policy no longer wants goes when something else can answer (and, where one has served, is warm); what has left
-   * the folder goes in any case.
+   * the folder goes in any case, unless a command has brought another folder and nothing of that works.
    */
-  #dropUnserved(there: ReadonlySet<number>, inUse: boolean): void {
+  #dropUnserved(
+    there: ReadonlySet<number>,
+    { inUse, retry }: Pick<Reconcile, 'retry'> & { inUse: boolean },
+  ): void {
     const replaced = [...this.#slots.values()].some(
       ({ active, served }) => served && active.state !== 'failed' && (active.everReady || !inUse),
     );
     for (const [version, { served }] of this.#slots) {
-      if (!there.has(version)) this.#remove(version, 'its folder is gone');
+      if (!there.has(version) && (replaced || !retry)) this.#remove(version, 'its folder is gone');
       else if (!served && replaced) this.#remove(version, 'the version policy has moved on');
     }
   }
