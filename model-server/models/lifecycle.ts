@@ -2,7 +2,7 @@ import { ServingError } from '../errors.ts';
 import type { AvailableDevices } from '../executor/devices.ts';
 import type { Log } from '../log.ts';
 import type { ModelDefaults, ModelObserver, VersionHost, VersionName } from './host.ts';
-import { MemoryBudget } from './memory/budget.ts';
+import { MemoryBudget, type MemoryBudgetOptions } from './memory/budget.ts';
 import { LoadGate } from './memory/measure.ts';
 import { RUNTIME_BYTES } from './memory/predict.ts';
 import { PressureWatch } from './memory/pressure.ts';
@@ -65,7 +65,10 @@ export class Lifecycle {
     const { totalBytes } = read();
     // The runtime comes with the first model and stays; it is nobody's in particular.
     const baseBytes = residentBytes() + RUNTIME_BYTES;
-    this.#addBudget('cpu', { limitBytes: options.budgetBytes ?? totalBytes * BUDGET_SHARE, baseBytes });
+    const floorBytes = options.floorBytes ?? totalBytes * FLOOR_SHARE;
+    const limitBytes = options.budgetBytes ?? totalBytes * BUDGET_SHARE;
+    const freeBytes = () => read().availableBytes - floorBytes;
+    this.#addBudget('cpu', { limitBytes, baseBytes, freeBytes });
     this.host = {
       defaults,
       log,
@@ -86,9 +89,9 @@ export class Lifecycle {
     const watch = new RepositoryWatch(options.repository, options.watch);
     this.registry = new Registry({ mode, loadModels, preload, watch, host: this.host, log });
     this.serving = new Serving(this.registry);
-    const floorBytes = options.floorBytes ?? totalBytes * FLOOR_SHARE;
     this.pressure = new PressureWatch({
-      read: () => this.#readMemory(read(), floorBytes),
+      read,
+      residentOverBytes: () => this.residentBytes - limitBytes,
       budgets: this.#budgets,
       floorBytes,
       intervalMs: options.memoryCheckMs,
@@ -171,16 +174,6 @@ export class Lifecycle {
     this.#cancelPoll?.();
   }
 
-  /**
-   * What is left, where resident memory above the budget counts as missing: the ledger knows what loads took, not what
-   * requests made of it since.
-   */
-  #readMemory(reading: MemoryReading, floorBytes: number): MemoryReading {
-    const { limitBytes } = this.#budgetOf('cpu');
-    const leftBytes = limitBytes - this.residentBytes + floorBytes;
-    return { ...reading, availableBytes: Math.max(0, Math.min(reading.availableBytes, leftBytes)) };
-  }
-
   #budgetOf(device: string): MemoryBudget {
     const limitBytes = this.#options.gpuBudgetBytes ?? Number.POSITIVE_INFINITY;
     return (
@@ -191,9 +184,9 @@ export class Lifecycle {
 
   #addBudget(
     device: string,
-    { limitBytes, baseBytes }: { limitBytes: number; baseBytes: number },
+    amounts: Pick<MemoryBudgetOptions, 'limitBytes' | 'baseBytes' | 'freeBytes'>,
   ): MemoryBudget {
-    const budget = new MemoryBudget({ device, limitBytes, baseBytes, nowMs });
+    const budget = new MemoryBudget({ device, ...amounts, nowMs });
     this.#budgets.push(budget);
     return budget;
   }

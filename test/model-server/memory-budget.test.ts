@@ -4,12 +4,21 @@ import { FakeResident } from './memory-resident.ts';
 
 const MB = 1e6;
 
-function setUp({ limitMb = 100, baseMb = 10 } = {}) {
+function setUp({
+  limitMb = 100,
+  baseMb = 10,
+  freeMb,
+}: {
+  limitMb?: number;
+  baseMb?: number;
+  freeMb?: () => number;
+} = {}) {
   const clock = { nowMs: 0 };
   const budget = new MemoryBudget({
     device: 'cpu',
     limitBytes: limitMb * MB,
     baseBytes: baseMb * MB,
+    freeBytes: freeMb && (() => freeMb() * MB),
     nowMs: () => clock.nowMs,
   });
   /** A loaded, idle resident. */
@@ -24,8 +33,10 @@ function setUp({ limitMb = 100, baseMb = 10 } = {}) {
     return { resident, reservation };
   };
   const usedMb = () => budget.usedBytes / MB;
+  /** What has been loaded, and not only promised. */
+  const loadedMb = () => budget.rows().reduce((mb, { measuredBytes }) => mb + measuredBytes / MB, 0);
   const owners = () => budget.rows().map(({ owner }) => owner);
-  return { clock, budget, add, usedMb, owners };
+  return { clock, budget, add, usedMb, loadedMb, owners };
 }
 
 /** Lets everything that can go on go on. */
@@ -224,5 +235,51 @@ describe('a memory budget', () => {
     await add('b', 1e6);
     expect(resident.evictedWhy).toBeUndefined();
     expect(budget.report(0).limitBytes).toBe(0);
+  });
+});
+
+describe('a budget on a machine that others use, too', () => {
+  /** 60 MB of the machine are left for this server, less what others take. */
+  function shared() {
+    const others = { mb: 0 };
+    const made = setUp({ limitMb: 1000, baseMb: 0, freeMb: () => 60 - others.mb - made.loadedMb() });
+    return { ...made, others };
+  }
+
+  it('makes room for a load in what the machine has left', async () => {
+    const { add, others, owners, clock } = shared();
+    const { resident: old } = await add('old', 30);
+    clock.nowMs = 10;
+    await add('new', 20);
+    others.mb = 10;
+    expect(owners()).toEqual(['old', 'new']);
+    await add('third', 25);
+    expect(old.evictedWhy).toBe('third needed 25 MB on cpu');
+    expect(owners()).toEqual(['new', 'third']);
+  });
+
+  it('refuses what the machine has no room for, evicts nobody for it, and says when to try again', async () => {
+    const { add, others, owners } = shared();
+    await add('idle', 20);
+    others.mb = 30;
+    await expect(add('large', 31)).rejects.toMatchObject({
+      reason: 'MEMORY_BUDGET_EXCEEDED',
+      retryAfterMs: 5000,
+      message:
+        "large needs 31 MB on cpu, but only 10 MB of the machine's memory is free above the floor, and not enough can be unloaded: idle 20 MB (idle). Try again in 5000 ms; else stop what takes the memory, or lower --memory-floor-mb.",
+    });
+    expect(owners()).toEqual(['idle']);
+    others.mb = 0;
+    await add('large', 31);
+    expect(owners()).toEqual(['idle', 'large']);
+  });
+
+  it('counts what is still loading as taken', async () => {
+    const { budget, add } = shared();
+    await budget.reserve(new FakeResident('loading'), 40 * MB);
+    await expect(add('next', 21)).rejects.toMatchObject({
+      message: expect.stringMatching(/only 20 MB of the machine's memory .*loading 40 MB \(loading\)/),
+    });
+    await add('small', 20);
   });
 });

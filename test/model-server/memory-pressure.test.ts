@@ -33,7 +33,7 @@ describe('reading memory', () => {
     });
   });
 
-  it('takes the tightest group of version 2, with idle file cache as free', () => {
+  it('takes the tightest group of version 2, with file cache as free, half of it where it is active', () => {
     const group = 'sys/fs/cgroup/pod/box';
     const root = tree({
       'proc/meminfo': meminfo,
@@ -44,7 +44,7 @@ describe('reading memory', () => {
       'sys/fs/cgroup/pod/memory.max': 'max\n',
       'sys/fs/cgroup/pod/memory.current': '999999\n',
     });
-    expect(readMemory(root)).toEqual({ totalBytes: 400 * KIB, availableBytes: 150 * KIB });
+    expect(readMemory(root)).toEqual({ totalBytes: 400 * KIB, availableBytes: 175 * KIB });
   });
 
   it('sees a limit of a group above, too', () => {
@@ -85,6 +85,13 @@ describe('reading memory', () => {
     expect(availableBytes).toBeGreaterThan(0);
     expect(Math.abs(availableBytes - freemem())).toBeLessThan(totalmem() / 2);
   });
+
+  it('takes all for free on macOS, which calls its file cache used', () => {
+    const figures = { totalmem: () => 1000, freemem: () => 10 };
+    const on = (name: NodeJS.Platform) => readMemory(tree({}), { platform: () => name, ...figures });
+    expect(on('darwin')).toEqual({ totalBytes: 1000, availableBytes: 1000 });
+    expect(on('win32')).toEqual({ totalBytes: 1000, availableBytes: 10 });
+  });
 });
 
 const MB = 1e6;
@@ -96,7 +103,7 @@ function setUp({ floorMb = 50, limitMb = 1000 } = {}) {
     new MemoryBudget({ device, limitBytes: limitMb * MB, baseBytes: 0, nowMs: () => clock.nowMs });
   const cpu = budget('cpu');
   const gpu = budget('gpu:0');
-  const machine = { strangersMb: 0 };
+  const machine = { strangersMb: 0, grownMb: 0 };
   const timers: { delayMs: number; task: () => void }[] = [];
   const log = { info: vi.fn(), warn: vi.fn() };
   const read = vi.fn(() => ({
@@ -105,6 +112,7 @@ function setUp({ floorMb = 50, limitMb = 1000 } = {}) {
   }));
   const watch = new PressureWatch({
     read,
+    residentOverBytes: () => cpu.usedBytes + (machine.grownMb - limitMb) * MB,
     budgets: [cpu, gpu],
     floorBytes: floorMb * MB,
     intervalMs: 5_000,
@@ -198,9 +206,39 @@ describe('the watch over memory', () => {
     clock.nowMs = 10;
     const grown = new FakeResident('grown', { lastUsedMs: 10, leases: 1 });
     (await cpu.reserve(grown, 60 * MB)).settle(80 * MB);
+    clock.nowMs = 60_000;
     await watch.check();
     expect(cpu.usedBytes).toBe(80 * MB);
     expect(warnings()).toEqual(['cpu is 10 MB over its budget of 100 MB: unloaded old.']);
+  });
+
+  it('keeps resident memory to the budget, but does not unload what is wanted again and again', async () => {
+    const { clock, cpu, machine, watch, add, warnings } = setUp({ limitMb: 100 });
+    // Whatever is unloaded, this does not come back.
+    machine.grownMb = 110;
+    const wanted = await add('wanted', 20);
+    const rare = await add('rare', 20);
+    for (let asked = 0; asked < 10; asked++) {
+      clock.nowMs += 30_000;
+      wanted.lastUsedMs = clock.nowMs;
+      await watch.check();
+    }
+    expect(rare.evictedWhy).toBe('cpu is 50 MB over its budget of 100 MB');
+    expect(wanted.evictedWhy).toBeUndefined();
+    expect(cpu.usedBytes).toBe(20 * MB);
+    const told = 'cpu is 50 MB over its budget of 100 MB';
+    expect(warnings()).toEqual([
+      `${told}, and no model has been idle for 60 s; raise the budget if this stays.`,
+      `${told}: unloaded rare.`,
+    ]);
+  });
+
+  it('unloads at once what has just been used when the machine runs short', async () => {
+    const { machine, watch, add } = setUp();
+    const fresh = await add('fresh', 20);
+    machine.strangersMb = 150;
+    await watch.check();
+    expect(fresh.evictedWhy).toBe('free memory was 30 MB, below the floor of 50 MB');
   });
 
   it('looks at every interval for what has outlived its keep-alive, one look at a time, until closed', async () => {

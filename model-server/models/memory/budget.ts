@@ -4,6 +4,7 @@ import {
   bytesOf,
   formatBytes,
   isEvictable,
+  isLoading,
   type LedgerEntry,
   type LedgerRow,
   type Resident,
@@ -27,6 +28,11 @@ export interface MemoryBudgetOptions {
   limitBytes: number;
   /** What is taken without any model; it counts against the limit. */
   baseBytes: number;
+  /**
+   * Bytes of the device that may still be taken, whoever holds the rest; asked before each load, which must fit into them
+   * too. Absent: nothing bounds a load but the limit.
+   */
+  freeBytes?: (() => number) | undefined;
   /** A clock that never goes back; `Resident.lastUsedMs` is read on the same. */
   nowMs: () => number;
 }
@@ -46,15 +52,17 @@ export class MemoryBudget {
   readonly device: string;
   readonly limitBytes: number;
   readonly baseBytes: number;
+  readonly #freeBytes: () => number;
   readonly #nowMs: () => number;
   readonly #entries = new Set<LedgerEntry>();
   /** The last reservation in line; they are served one after the other, so none takes the room made for another. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor({ device, limitBytes, baseBytes, nowMs }: MemoryBudgetOptions) {
+  constructor({ device, limitBytes, baseBytes, freeBytes, nowMs }: MemoryBudgetOptions) {
     this.device = device;
     this.limitBytes = limitBytes;
     this.baseBytes = baseBytes;
+    this.#freeBytes = freeBytes ?? (() => Number.POSITIVE_INFINITY);
     this.#nowMs = nowMs;
   }
 
@@ -79,12 +87,14 @@ export class MemoryBudget {
   }
 
   /**
-   * Takes bytes for a resident that is about to load, making room first. Calls are served in order.
+   * Takes bytes for a resident that is about to load, making room first: in the budget, and on the device where others have
+   * taken it. Calls are served in order.
    * @throws ServingError MEMORY_BUDGET_EXCEEDED when unloading everything idle would not do; that is known before
    * anything is evicted
    */
   async reserve(resident: Resident, predictedBytes: number): Promise<Reservation> {
-    if (this.baseBytes + predictedBytes > this.limitBytes) throw this.#refusal(resident, predictedBytes);
+    if (this.baseBytes + predictedBytes > this.limitBytes)
+      throw this.#refusal(resident, predictedBytes, undefined);
     const mine = this.#last.then(() => this.#makeRoomAndEnter(resident, predictedBytes));
     this.#last = mine.catch(() => undefined);
     return mine;
@@ -108,10 +118,11 @@ export class MemoryBudget {
   /**
    * Evicts the least valuable until at most `bytes` are used (base included), or nothing evictable is left.
    * @param why for those who are evicted, as in 'free memory is below the floor'
+   * @param idleMs spares what has been used since
    */
-  async shrinkTo(bytes: number, why: string): Promise<Freed> {
+  async shrinkTo(bytes: number, why: string, idleMs = 0): Promise<Freed> {
     const leaving = this.#leaving();
-    const candidates = this.#candidates();
+    const candidates = this.#candidates().filter((candidate) => candidate.idleMs >= idleMs);
     const victims = chooseVictims(candidates, this.usedBytes - leaving.bytes - bytes) ?? candidates;
     const freedBytes = victims.reduce((sum, victim) => sum + victim.bytes, 0);
     const goings = victims.map(({ entry }) => this.#evict(entry, why));
@@ -122,15 +133,27 @@ export class MemoryBudget {
   async #makeRoomAndEnter(resident: Resident, predictedBytes: number): Promise<Reservation> {
     // Once is enough, unless something else turned out larger than predicted while the victims were unloaded.
     for (;;) {
-      const neededBytes = this.usedBytes + predictedBytes - this.limitBytes;
+      const { neededBytes, freeBytes } = this.#lacking(predictedBytes);
       if (neededBytes <= 0) return this.#enter(resident, predictedBytes);
       const leaving = this.#leaving();
       const victims = chooseVictims(this.#candidates(), neededBytes - leaving.bytes);
-      if (victims === undefined) throw this.#refusal(resident, predictedBytes);
+      if (victims === undefined) throw this.#refusal(resident, predictedBytes, freeBytes);
       const why = `${resident.owner} needed ${formatBytes(predictedBytes)} on ${this.device}`;
       const goings = victims.map(({ entry }) => this.#evict(entry, why));
       await Promise.all([leaving.gone, ...goings]);
     }
+  }
+
+  /** What has to come free, and what of the device is free now if that is the tighter bound. */
+  #lacking(predictedBytes: number): { neededBytes: number; freeBytes: number | undefined } {
+    const inBudget = this.usedBytes + predictedBytes - this.limitBytes;
+    const loading = [...this.#entries].filter(isLoading);
+    // What is loading has been promised its bytes, though it may not have taken them yet.
+    const freeBytes = this.#freeBytes() - loading.reduce((sum, entry) => sum + bytesOf(entry), 0);
+    const onDevice = predictedBytes - freeBytes;
+    return onDevice > inBudget
+      ? { neededBytes: onDevice, freeBytes: Math.max(0, freeBytes) }
+      : { neededBytes: inBudget, freeBytes: undefined };
   }
 
   #enter(resident: Resident, predictedBytes: number): Reservation {
@@ -168,9 +191,9 @@ export class MemoryBudget {
     return entry.leaving;
   }
 
-  #refusal(resident: Resident, wantedBytes: number) {
+  #refusal({ owner }: Resident, wantedBytes: number, freeBytes: number | undefined) {
     const { device, limitBytes, baseBytes, usedBytes } = this;
     const entries = [...this.#entries];
-    return refusal({ device, owner: resident.owner, wantedBytes, limitBytes, baseBytes, usedBytes, entries });
+    return refusal({ device, owner, wantedBytes, limitBytes, baseBytes, usedBytes, freeBytes, entries });
   }
 }

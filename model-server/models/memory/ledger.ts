@@ -36,6 +36,11 @@ export function bytesOf(entry: LedgerEntry): number {
   return entry.measuredBytes ?? entry.predictedBytes;
 }
 
+/** Whether an entry has been promised its bytes, but has not been measured yet. */
+export function isLoading({ measuredBytes, leaving }: LedgerEntry): boolean {
+  return measuredBytes === undefined && leaving === undefined;
+}
+
 /** Whether an entry may be evicted now. One that is still loading is not: it belongs to who waits for it. */
 export function isEvictable({ resident, measuredBytes, leaving }: LedgerEntry): boolean {
   return measuredBytes !== undefined && leaving === undefined && resident.leases === 0 && !resident.pinned;

@@ -5,8 +5,16 @@ import type { MemoryReading } from './read-memory.ts';
 /** Evicting may free less than the ledger says, so it is looked at again and again, but not for ever. */
 const MOST_ROUNDS = 5;
 
+/**
+ * Above the budget alone nobody comes to harm, so what has just been used stays: else a model that is wanted again and again
+ * would be loaded and unloaded again and again where unloading does not bring resident memory down.
+ */
+const SPARED_MS = 60_000;
+
 export interface PressureWatchOptions {
   read: () => MemoryReading;
+  /** Bytes by which resident memory is above the budget of main memory, whatever its ledger says; below 0 when it is not. */
+  residentOverBytes: () => number;
   budgets: readonly MemoryBudget[];
   /** Free memory below which idle models are evicted. */
   floorBytes: number;
@@ -18,8 +26,8 @@ export interface PressureWatchOptions {
 
 /**
  * Looks at memory from time to time: unloads what has outlived its keep-alive, keeps each budget to its limit where
- * models turned out larger than predicted, and unloads idle models when the machine or its control group runs short,
- * whoever took the memory.
+ * models turned out larger than predicted or grew since, and unloads idle models at once when the machine or its control
+ * group runs short, whoever took the memory.
  */
 export class PressureWatch {
   readonly #options: PressureWatchOptions;
@@ -28,6 +36,8 @@ export class PressureWatch {
   #checking: Promise<void> | undefined;
   /** So that a shortage that lasts is not told at every look. */
   #toldShortage = false;
+  /** Devices above their budget, for the same reason. */
+  readonly #toldOver = new Set<string>();
 
   constructor(options: PressureWatchOptions) {
     this.#options = options;
@@ -72,13 +82,29 @@ export class PressureWatch {
     for (const budget of budgets) {
       const expired = await budget.evictExpired();
       if (expired.length > 0) log.info(`Idle for longer than their keep-alive: ${expired.join(', ')}.`);
-      const overBytes = budget.usedBytes - budget.limitBytes;
-      if (overBytes <= 0) continue;
-      const what = `${budget.device} is ${formatBytes(overBytes)} over its budget of ${formatBytes(budget.limitBytes)}`;
-      const { evicted } = await budget.shrinkTo(budget.limitBytes, what);
-      if (evicted.length > 0) log.warn(`${what}: unloaded ${evicted.join(', ')}.`);
+      await this.#keepToLimit(budget);
     }
     await this.#freeUpToFloor();
+  }
+
+  /** The ledger knows what loads took; what requests made of it since shows in resident memory. */
+  async #keepToLimit(budget: MemoryBudget): Promise<void> {
+    const { residentOverBytes, log } = this.#options;
+    const { device, usedBytes, limitBytes } = budget;
+    const inLedger = usedBytes - limitBytes;
+    const overBytes = device === 'cpu' ? Math.max(inLedger, residentOverBytes()) : inLedger;
+    if (overBytes <= 0) {
+      this.#toldOver.delete(device);
+      return;
+    }
+    const what = `${device} is ${formatBytes(overBytes)} over its budget of ${formatBytes(limitBytes)}`;
+    const { evicted } = await budget.shrinkTo(usedBytes - overBytes, what, SPARED_MS);
+    if (evicted.length > 0) log.warn(`${what}: unloaded ${evicted.join(', ')}.`);
+    else if (!this.#toldOver.has(device))
+      log.warn(
+        `${what}, and no model has been idle for ${SPARED_MS / 1000} s; raise the budget if this stays.`,
+      );
+    this.#toldOver.add(device);
   }
 
   /** Evicts the largest and idlest, round by round, until the floor is free. */

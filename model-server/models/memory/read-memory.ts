@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { freemem, totalmem } from 'node:os';
+import os from 'node:os';
 import { dirname, join } from 'node:path';
 
 /** Memory as this process may use it: the machine's, or its control group's where that leaves less. */
@@ -8,18 +8,22 @@ export interface MemoryReading {
   availableBytes: number;
 }
 
+/** What an operating system says of itself. */
+export type System = Pick<typeof os, 'platform' | 'totalmem' | 'freemem'>;
+
 /** Version 1 tells "no limit" as a number near 2^63. */
 const UNLIMITED_BYTES = 2 ** 60;
 
 /**
  * Reads what is left on Linux: the least of the machine's MemAvailable and of limit minus usage of this process's
- * control group and all above it (versions 1 and 2). File cache that is not in use counts as free, since the kernel
- * drops it when memory is wanted. Elsewhere it is what the system calls free.
+ * control group and all above it (versions 1 and 2). File cache counts as free, half of it where it is in use, since the
+ * kernel drops it when memory is wanted. Elsewhere it is what the system calls free; macOS calls the file
+ * cache used, which is most of the memory, so all counts as free there.
  *
  * @param root folder that stands for `/`
  */
-export function readMemory(root = '/'): MemoryReading {
-  const machine = readMachine(root);
+export function readMemory(root = '/', system: System = os): MemoryReading {
+  const machine = readMachine(root, system);
   const groups = readGroups(root);
   return {
     totalBytes: Math.min(machine.totalBytes, ...groups.map((group) => group.totalBytes)),
@@ -30,7 +34,7 @@ export function readMemory(root = '/'): MemoryReading {
   };
 }
 
-function readMachine(root: string): MemoryReading {
+function readMachine(root: string, { platform, totalmem, freemem }: System): MemoryReading {
   const text = read(join(root, 'proc/meminfo')) ?? '';
   const field = (name: string) => {
     const kib = Number(text.match(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm'))?.[1]);
@@ -38,7 +42,7 @@ function readMachine(root: string): MemoryReading {
   };
   return {
     totalBytes: field('MemTotal') ?? totalmem(),
-    availableBytes: field('MemAvailable') ?? freemem(),
+    availableBytes: field('MemAvailable') ?? (platform() === 'darwin' ? totalmem() : freemem()),
   };
 }
 
@@ -50,13 +54,13 @@ function readGroups(root: string): MemoryReading[] {
   const v1 = lines.find((line) => line.split(':')[1]?.split(',').includes('memory'))?.split(':')[2];
   return [
     ...upwards(mount, unified ?? '/').map((folder) =>
-      readGroup(folder, { limit: 'memory.max', usage: 'memory.current', cache: 'inactive_file' }),
+      readGroup(folder, { limit: 'memory.max', usage: 'memory.current', prefix: '' }),
     ),
     ...upwards(join(mount, 'memory'), v1 ?? '/').map((folder) =>
       readGroup(folder, {
         limit: 'memory.limit_in_bytes',
         usage: 'memory.usage_in_bytes',
-        cache: 'total_inactive_file',
+        prefix: 'total_',
       }),
     ),
   ].filter((group) => group !== undefined);
@@ -64,13 +68,16 @@ function readGroups(root: string): MemoryReading[] {
 
 function readGroup(
   folder: string,
-  names: { limit: string; usage: string; cache: string },
+  names: { limit: string; usage: string; prefix: string },
 ): MemoryReading | undefined {
   const limitBytes = Number(read(join(folder, names.limit))?.trim() || Number.NaN);
   const usedBytes = Number(read(join(folder, names.usage))?.trim() || Number.NaN);
   if (!(limitBytes < UNLIMITED_BYTES) || !Number.isFinite(usedBytes)) return undefined;
   const stat = read(join(folder, 'memory.stat')) ?? '';
-  const cacheBytes = Number(stat.match(new RegExp(`^${names.cache} (\\d+)$`, 'm'))?.[1] ?? 0);
+  const field = (name: string) =>
+    Number(stat.match(new RegExp(`^${names.prefix}${name} (\\d+)$`, 'm'))?.[1] ?? 0);
+  // Files that were read twice (hashed, then loaded) are active and can go all the same; programs and libraries can't.
+  const cacheBytes = field('inactive_file') + field('active_file') / 2;
   return {
     totalBytes: limitBytes,
     availableBytes: limitBytes - Math.max(0, usedBytes - cacheBytes),

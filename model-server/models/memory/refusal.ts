@@ -15,18 +15,27 @@ export interface Shortage {
   limitBytes: number;
   baseBytes: number;
   usedBytes: number;
+  /** What of the device is free above the floor, where that is less than the budget leaves; else undefined. */
+  freeBytes: number | undefined;
   entries: readonly LedgerEntry[];
 }
 
 /** @returns the ServingError MEMORY_BUDGET_EXCEEDED with all figures; it has a time to retry when waiting may help */
 export function refusal(shortage: Shortage): ServingError {
-  const { device, owner, wantedBytes, limitBytes, baseBytes, usedBytes, entries } = shortage;
+  const { device, owner, wantedBytes, limitBytes, baseBytes, usedBytes, freeBytes, entries } = shortage;
   const figures = `${owner} needs ${formatBytes(wantedBytes)} on ${device}; the budget is ${formatBytes(limitBytes)}`;
   if (baseBytes + wantedBytes > limitBytes) {
     const base = baseBytes > 0 ? `, of which ${formatBytes(baseBytes)} are the server's own` : '';
     return new ServingError(
       'MEMORY_BUDGET_EXCEEDED',
       `${figures}${base}, so it never fits. Raise the budget, use fewer instances, or a smaller model.`,
+    );
+  }
+  if (freeBytes !== undefined) {
+    return new ServingError(
+      'MEMORY_BUDGET_EXCEEDED',
+      `${owner} needs ${formatBytes(wantedBytes)} on ${device}, but only ${formatBytes(freeBytes)} of the machine's memory is free above the floor, and not enough can be unloaded: ${holders(entries)}. Try again in ${LOADING_RETRY_MS} ms; else stop what takes the memory, or lower --memory-floor-mb.`,
+      { retryAfterMs: LOADING_RETRY_MS },
     );
   }
   const retryAfterMs = estimateRetryMs(shortage);
@@ -54,6 +63,7 @@ function estimateRetryMs({ wantedBytes, limitBytes, baseBytes, entries }: Shorta
 }
 
 function holders(entries: readonly LedgerEntry[]): string {
+  if (entries.length === 0) return 'no model is loaded';
   const largest = entries.toSorted((a, b) => bytesOf(b) - bytesOf(a));
   const told = largest
     .slice(0, MOST_HOLDERS)
