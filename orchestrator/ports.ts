@@ -29,13 +29,20 @@ export interface EmbedResult extends EmbeddingModel {
   truncated: boolean[];
 }
 
+/** With a `space`, whichever model or version the server has of it answers, and no other: how collections are kept pure. */
+export interface SpaceOptions extends CallOptions {
+  /** Without one, the version answers that the server prefers now. */
+  space?: string | undefined;
+}
+
+/** All methods throw RagError SPACE_MISMATCH, which names what there is, when nothing of the asked space is served. */
 export interface Embedder {
-  /** Which model will answer; asks the server once and again after a failure. */
-  describe(options?: CallOptions): Promise<EmbeddingModel>;
-  /** Embeds any number of texts (splits into calls as it needs). */
-  embed(texts: readonly string[], options?: CallOptions): Promise<EmbedResult>;
+  /** Which model answers in the space, as the server told it once; without a space the server is asked afresh. */
+  describe(options?: SpaceOptions): Promise<EmbeddingModel>;
+  /** Embeds any number of texts (splits into calls as it needs), all in one space. */
+  embed(texts: readonly string[], options?: SpaceOptions): Promise<EmbedResult>;
   /** Tokens of each text as the embedding model counts them, special tokens not included. */
-  countTokens(texts: readonly string[], options?: CallOptions): Promise<number[]>;
+  countTokens(texts: readonly string[], options?: SpaceOptions): Promise<number[]>;
 }
 
 export type ScoreKind = 'late_interaction' | 'cross_encoder';

@@ -12,10 +12,24 @@ const reasons: Partial<Record<status, Reason>> = {
   [status.CANCELLED]: 'MODEL_SERVER_UNAVAILABLE',
 };
 
+/** Where the model server's own reason says more than its status. */
+const ownReasons: Partial<Record<string, Reason>> = { SPACE_MISMATCH: 'SPACE_MISMATCH' };
+
+/** The model server's own reasons for a model or version that it does not have, or not in the space that was asked for. */
+const goneReasons = ['SPACE_MISMATCH', 'VERSION_NOT_FOUND', 'MODEL_NOT_FOUND'];
+
+/** Whether a call failed because what the server said of its models before is no longer so. */
+export function isGone(error: unknown): boolean {
+  if (!(error instanceof RagError)) return false;
+  return error.reason === 'SPACE_MISMATCH' || goneReasons.includes(`${error.details?.serverReason}`);
+}
+
 /** A failed gRPC call as a RagError that names the server and says what to do. */
 export function fromGrpcError(error: ServiceError, at: { address: string; timeoutMs: number }): RagError {
-  const reason = reasons[error.code] ?? 'MODEL_SERVER_REFUSED';
-  const details = { address: at.address, grpcCode: status[error.code] ?? String(error.code) };
+  const serverReason = error.metadata?.get('nereid-reason')[0]?.toString();
+  const reason = ownReasons[serverReason ?? ''] ?? reasons[error.code] ?? 'MODEL_SERVER_REFUSED';
+  const grpcCode = status[error.code] ?? String(error.code);
+  const details = { address: at.address, grpcCode, ...(serverReason && { serverReason }) };
   return new RagError(reason, message(reason, error, at), { details, cause: error });
 }
 

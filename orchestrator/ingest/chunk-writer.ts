@@ -41,7 +41,7 @@ export class ChunkWriter {
 
   /**
    * Resolves when every chunk is durable; on a throw some may be, but none is still on its way.
-   * @throws RagError of embedder or store, SPACE_MISMATCH when the model changed meanwhile, the signal's reason
+   * @throws RagError of embedder or store, SPACE_MISMATCH when the model has gone meanwhile, the signal's reason
    */
   async write(
     collection: string,
@@ -104,9 +104,10 @@ export class ChunkWriter {
     signal: AbortSignal,
   ): Promise<Float32Array[]> {
     signal.throwIfAborted();
-    const result = await this.#embedder.embed(texts, { signal });
+    const result = await this.#embedder.embed(texts, { space: this.#model.space, signal });
     if (result.space !== this.#model.space) {
-      const message = `The model server changed to another version of ${this.#model.model} while the document was embedded. Ingest it again.`;
+      const { model, version, space } = result;
+      const message = `${model} version ${version} answered in the space ${space} where ${this.#model.space} was asked for. Ingest the document again.`;
       throw new RagError('SPACE_MISMATCH', message);
     }
     written.embedded += texts.length;

@@ -11,14 +11,14 @@ import type {
 } from '../ports.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { type Chunk, chunk } from './chunker.ts';
+import { collectionModel } from './collection-model.ts';
 import type { ReadDocument } from './document.ts';
 import { DocumentReader } from './document-reader.ts';
 import { failedRecord, type Ingested, pendingRecord, readyItem, readyRecord } from './document-record.ts';
 import { fingerprint } from './fingerprint.ts';
 import { GroupedUpserts } from './grouped-upserts.ts';
-import type { IngestLog } from './ingest-log.ts';
 import type { IngestProgress } from './job-event.ts';
-import { type RetryOptions, retried } from './retry.ts';
+import { type Patience, patientEmbedder } from './patient-embedder.ts';
 import type { Staging } from './staging.ts';
 import { storedChunks } from './stored-chunks.ts';
 
@@ -31,7 +31,7 @@ export interface PipelineDeps {
 }
 
 /** Limits and sizes of ingesting. */
-export interface PipelineOptions {
+export interface PipelineOptions extends Patience {
   /** Tokens in a chunk at most. */
   chunkTokens: number;
   /** Tokens that neighbouring chunks share at most. */
@@ -40,9 +40,6 @@ export interface PipelineOptions {
   readTimeoutMs: number;
   /** MB of memory that reading one file may take. */
   readMemoryMb: number;
-  log?: IngestLog | undefined;
-  /** How long to wait for a model server that is away; five minutes unless a test says otherwise. */
-  retry?: Pick<RetryOptions, 'attempts' | 'sleep'> | undefined;
 }
 
 /** One document of a job. */
@@ -71,12 +68,14 @@ const MAX_TITLE_LENGTH = 300;
 export class IngestPipeline {
   readonly deps: PipelineDeps;
   readonly #options: PipelineOptions;
+  readonly #embedder: Embedder;
   readonly #reader: DocumentReader;
   readonly #upserts: GroupedUpserts;
 
   constructor(deps: PipelineDeps, options: PipelineOptions) {
     this.deps = deps;
     this.#options = options;
+    this.#embedder = patientEmbedder(deps.embedder, options);
     this.#upserts = new GroupedUpserts(deps.vectors);
     this.#reader = new DocumentReader({ timeoutMs: options.readTimeoutMs, memoryMb: options.readMemoryMb });
   }
@@ -137,15 +136,14 @@ export class IngestPipeline {
   }
 
   async #ingest(run: Run, options: IngestOptions): Promise<JobItem> {
-    const { embedder, staging } = this.deps;
+    const { staging, vectors } = this.deps;
     const { collection, item, before, revision } = run;
     const { signal } = options;
-    const model = await this.#retried(() => embedder.describe({ signal }), signal);
+    const model = await collectionModel({ embedder: this.#embedder, vectors }, collection, { signal });
     const sha256 = await staging.sha256(item.stagedFile, signal);
     const print = fingerprint(sha256, item, { ...this.#options, space: model.space });
     if (before.fingerprint === print) return this.#unchanged(run);
 
-    await this.#ensureCollection(collection, model);
     const document = await this.#read(item, options);
     const title = (item.title || document.title || basename(item.source, extname(item.source))).slice(
       0,
@@ -154,7 +152,7 @@ export class IngestPipeline {
     const chunks = await this.#chunk(document, { title, model }, options);
     const rows = storedChunks({ documentId: item.documentId, revision, title }, chunks);
     const known = await this.#known(run);
-    const writer = new ChunkWriter(this.#patientEmbedder(), this.#upserts, model);
+    const writer = new ChunkWriter(this.#embedder, this.#upserts, model);
     const written = await writer.write(collection, rows, {
       signal,
       known,
@@ -178,14 +176,6 @@ export class IngestPipeline {
     }
     await this.#removeOld(run, revision);
     return settled;
-  }
-
-  /** Looks first: making a collection waits for the writes of others. */
-  async #ensureCollection(name: string, { dimension, space }: EmbeddingModel): Promise<void> {
-    const { vectors } = this.deps;
-    const known = await vectors.getCollection(name);
-    if (known?.dimension === dimension && known.space === space) return;
-    await vectors.ensureCollection({ name, dimension, space });
   }
 
   async #unchanged(run: Run): Promise<JobItem> {
@@ -214,7 +204,7 @@ export class IngestPipeline {
   ): Promise<Chunk[]> {
     const { chunkTokens, chunkOverlapTokens } = this.#options;
     const countTokens = (texts: readonly string[]) =>
-      this.#retried(() => this.deps.embedder.countTokens(texts, { signal }), signal);
+      this.#embedder.countTokens(texts, { space: model.space, signal });
     const [titleTokens = 0] = title === '' ? [0] : await countTokens([title]);
     const room = model.maxTokens - model.specialTokens - titleTokens;
     return chunk(document, {
@@ -272,22 +262,6 @@ export class IngestPipeline {
       { documentId: item.documentId, reason: error.reason, error: error.message },
       message,
     );
-  }
-
-  #patientEmbedder(): Pick<Embedder, 'embed'> {
-    const { embedder } = this.deps;
-    return {
-      embed: (texts, options) => this.#retried(() => embedder.embed(texts, options), options?.signal),
-    };
-  }
-
-  #retried<T>(call: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-    return retried(call, {
-      ...this.#options.retry,
-      signal,
-      onRetry: ({ reason, message }, attempt) =>
-        this.#options.log?.warn({ reason, error: message, attempt }, 'waiting for the model server'),
-    });
   }
 }
 

@@ -156,12 +156,17 @@ async function embedQuery(
   info: CollectionInfo,
   signal: AbortSignal,
 ): Promise<Float32Array> {
-  const { vectors, space, model, version } = await deps.embedder.embed([query], { signal });
-  if (space !== info.space) {
-    const message = `Collection "${info.name}" holds vectors of the space ${info.space}, but ${model} version ${version} makes vectors of the space ${space}; they can't be compared. Serve the model that filled the collection, or ingest its documents into a new collection. Mode "keyword" works meanwhile.`;
-    throw new RagError('SPACE_MISMATCH', message, { details: { collection: info.space, model: space } });
-  }
-  return vectors[0]!;
+  const { name, space } = info;
+  const refuse = (why: string, cause?: unknown) => {
+    const message = `Collection "${name}" can't be searched by meaning: it holds vectors of the space ${space}. ${why} Serve the model that filled the collection, or ingest its documents into a new collection. Mode "keyword" works meanwhile.`;
+    return new RagError('SPACE_MISMATCH', message, { details: { collection: space }, cause });
+  };
+  const embedded = await deps.embedder.embed([query], { space, signal }).catch((thrown: unknown) => {
+    const error = RagError.from(thrown);
+    throw error.reason === 'SPACE_MISMATCH' ? refuse(error.message, error) : error;
+  });
+  if (embedded.space === space) return embedded.vectors[0]!;
+  throw refuse(`${embedded.model} version ${embedded.version} answered in the space ${embedded.space}.`);
 }
 
 function merge(plan: PlanResult<SourceName, ScoredChunk[]>, mode: SearchMode): FusedChunk<SourceName>[] {

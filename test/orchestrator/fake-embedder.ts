@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { CallOptions, Embedder, EmbeddingModel, EmbedResult } from '../../orchestrator/ports.ts';
+import { RagError } from '../../orchestrator/errors.ts';
+import type { Embedder, EmbeddingModel, EmbedResult, SpaceOptions } from '../../orchestrator/ports.ts';
 
 /** Sees every call to a port before and after it takes effect; what it throws, the call throws. */
 export interface Probe {
@@ -46,32 +47,46 @@ export class FakeEmbedder implements Embedder {
     maxTokens: 256,
     specialTokens: 2,
   };
+  /** Versions that are served beside it, and answer where their space is asked for. */
+  others: EmbeddingModel[] = [];
   /** Every text that was embedded, in order. */
   readonly embedded: string[] = [];
+  /** Spaces that were embedded in, in order of the first text. */
+  readonly spaces = new Set<string>();
   /** Number of texts of each call to countTokens. */
   readonly counted: number[] = [];
 
-  async describe({ signal }: CallOptions = {}): Promise<EmbeddingModel> {
+  async describe({ space, signal }: SpaceOptions = {}): Promise<EmbeddingModel> {
     await this.#enter('describe', signal);
-    return { ...this.model };
+    return { ...this.#modelOf(space) };
   }
 
-  async embed(texts: readonly string[], { signal }: CallOptions = {}): Promise<EmbedResult> {
+  async embed(texts: readonly string[], { space, signal }: SpaceOptions = {}): Promise<EmbedResult> {
     await this.#enter('embed', signal);
+    const model = this.#modelOf(space);
     this.embedded.push(...texts);
+    this.spaces.add(model.space);
     this.probe.after?.('embed');
-    const room = this.model.maxTokens - this.model.specialTokens;
+    const room = model.maxTokens - model.specialTokens;
     return {
-      ...this.model,
+      ...model,
       vectors: texts.map(fakeVector),
       truncated: texts.map((text) => fakeTokens(text) > room),
     };
   }
 
-  async countTokens(texts: readonly string[], { signal }: CallOptions = {}): Promise<number[]> {
+  async countTokens(texts: readonly string[], { space, signal }: SpaceOptions = {}): Promise<number[]> {
     await this.#enter('countTokens', signal);
+    this.#modelOf(space);
     this.counted.push(texts.length);
     return texts.map(fakeTokens);
+  }
+
+  #modelOf(space: string | undefined): EmbeddingModel {
+    const served = [this.model, ...this.others];
+    const model = space === undefined ? this.model : served.find((one) => one.space === space);
+    if (model) return model;
+    throw new RagError('SPACE_MISMATCH', `${served.map((one) => one.space).join(', ')} and no ${space}.`);
   }
 
   async #enter(call: string, signal: AbortSignal | undefined): Promise<void> {

@@ -1,7 +1,7 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { handleUnaryCall, ServerUnaryCall } from '@grpc/grpc-js';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { EmbedService, ModelService, RerankService, ScoreKind } from '../../proto/gen/serving_pb.js';
 
 type Handle<I extends DescMessage, O extends DescMessage> = (
@@ -9,14 +9,27 @@ type Handle<I extends DescMessage, O extends DescMessage> = (
   call: ServerUnaryCall<MessageShape<I>, MessageShape<O>>,
 ) => MessageInitShape<O> | Promise<MessageInitShape<O>>;
 
-/** What a test may change while the server runs; thrown `{ code, details }` become the call's status. */
-export interface FakeModel {
+/** One version of a model; a test may change it while the server runs. */
+export interface FakeVersion {
+  name: string;
+  version: number;
   space: string;
   dimension: number;
-  /** Called before each reply; may wait or throw. */
-  before: (method: string, call: ServerUnaryCall<unknown, unknown>) => void | Promise<void>;
+  maxTokens: number;
+  state: string;
+  tasks: string[];
   /** The vector of a text. */
   vector: (text: string) => number[];
+  /** Tokens of a text, without special ones. */
+  tokens: (text: string) => number;
+}
+
+/** The version that answers by default, and the server; thrown `{ code, details }` become the call's status. */
+export interface FakeModel extends FakeVersion {
+  /** Versions that are served beside it. */
+  others: FakeVersion[];
+  /** Called before each reply; may wait or throw. */
+  before: (method: string, call: ServerUnaryCall<unknown, unknown>) => void | Promise<void>;
   score: (query: string, document: string) => number;
 }
 
@@ -24,8 +37,8 @@ export interface FakeModelServer {
   address: string;
   port: number;
   model: FakeModel;
-  /** Inputs of every call in order of arrival. */
-  calls: { method: string; inputs: string[]; peer: string }[];
+  /** Inputs of every call in order of arrival, and the version that it named. */
+  calls: { method: string; inputs: string[]; peer: string; version: number }[];
   /** Breaks all connections at once. */
   kill(): void;
 }
@@ -34,21 +47,30 @@ export interface FakeModelServer {
 export async function startFakeModelServer(port = 0): Promise<FakeModelServer> {
   const calls: FakeModelServer['calls'] = [];
   const model: FakeModel = {
-    space: 'space-1',
-    dimension: 3,
+    ...fakeVersion(1),
+    others: [],
     before: () => undefined,
-    vector: (text) => [text.length, 1, 0.5],
     score: (query, document) => (document.includes(query) ? 0.9 : 0.1),
   };
   const server = new Server();
-  const ref = () => ({ name: 'mini', version: 1, space: model.space });
+  const pick = (request: { model: string; version: number; expectSpace?: string }): FakeVersion => {
+    const all = [model, ...model.others].filter(({ state }) => state !== 'failed');
+    const named = all.filter(({ name }) => request.model === '' || name === request.model);
+    if (named.length === 0) throw refusal(status.NOT_FOUND, 'MODEL_NOT_FOUND');
+    const fit = named.filter(({ version }) => request.version === 0 || version === request.version);
+    if (fit.length === 0) throw refusal(status.NOT_FOUND, 'VERSION_NOT_FOUND');
+    const chosen = fit.find(({ space }) => !request.expectSpace || space === request.expectSpace);
+    if (!chosen) throw refusal(status.FAILED_PRECONDITION, 'SPACE_MISMATCH');
+    return chosen;
+  };
   const unary = <I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     handle: Handle<I, O>,
     inputs: (request: MessageShape<I>) => string[],
   ) => {
     const serve: handleUnaryCall<MessageShape<I>, MessageShape<O>> = async (call, reply) => {
-      calls.push({ method: method.name, inputs: inputs(call.request), peer: call.getPeer() });
+      const { version = 0 } = call.request as { version?: number };
+      calls.push({ method: method.name, inputs: inputs(call.request), peer: call.getPeer(), version });
       try {
         await model.before(method.name, call);
         reply(null, create(method.output, await handle(call.request, call)));
@@ -74,28 +96,37 @@ export async function startFakeModelServer(port = 0): Promise<FakeModelServer> {
 
   unary(
     EmbedService.method.embed,
-    ({ inputs, expectSpace }) => {
-      if (expectSpace && expectSpace !== model.space)
-        throw { code: 9, details: 'the space is another one' };
-      const embeddings = inputs.map((text) => ({
-        packed: packed(model.vector(text)),
+    (request) => {
+      const answering = pick(request);
+      const embeddings = request.inputs.map((text) => ({
+        packed: packed(answering.vector(text)),
         truncated: text.length > 1_000,
       }));
-      return { model: ref(), dimension: model.dimension, embeddings };
+      return { model: ref(answering), dimension: answering.dimension, embeddings };
     },
     ({ inputs }) => inputs,
   );
   unary(
     EmbedService.method.tokenize,
-    ({ inputs }) => {
-      const results = inputs.map((text) => ({ count: text.split(/\s+/).filter(Boolean).length }));
-      return { model: ref(), results, maxTokens: 256, specialTokens: 2 };
+    (request) => {
+      const answering = pick(request);
+      const results = request.inputs.map((text) => ({ count: answering.tokens(text) }));
+      return { model: ref(answering), results, maxTokens: answering.maxTokens, specialTokens: 2 };
     },
     ({ inputs }) => inputs,
   );
   unary(
     ModelService.method.listModels,
-    () => ({ models: [{ ...ref(), dimension: model.dimension, maxTokens: 256 }] }),
+    () => ({
+      models: [model, ...model.others].map((one) => ({
+        ...ref(one),
+        dimension: one.dimension,
+        maxTokens: one.maxTokens,
+        state: one.state,
+        served: true,
+        tasks: one.tasks,
+      })),
+    }),
     () => [],
   );
   unary(
@@ -107,7 +138,7 @@ export async function startFakeModelServer(port = 0): Promise<FakeModelServer> {
         rawScore: 0.5,
       }));
       results.sort((a, b) => b.score - a.score);
-      return { model: ref(), kind: ScoreKind.LATE_INTERACTION, results };
+      return { model: ref(model), kind: ScoreKind.LATE_INTERACTION, results };
     },
     ({ documents }) => documents,
   );
@@ -117,6 +148,33 @@ export async function startFakeModelServer(port = 0): Promise<FakeModelServer> {
     );
   });
   return { address: `127.0.0.1:${bound}`, port: bound, model, calls, kill: () => server.forceShutdown() };
+}
+
+/** A version with a space of its own, `space-<version>`, and made-up vectors of three floats. */
+export function fakeVersion(version: number, more: Partial<FakeVersion> = {}): FakeVersion {
+  return {
+    name: 'mini',
+    version,
+    space: `space-${version}`,
+    dimension: 3,
+    maxTokens: 256,
+    state: 'ready',
+    tasks: ['embed', 'tokenize'],
+    vector: (text) => [text.length, version, 0.5],
+    tokens: (text) => text.split(/\s+/).filter(Boolean).length,
+    ...more,
+  };
+}
+
+function ref({ name, version, space }: FakeVersion) {
+  return { name, version, space };
+}
+
+/** A refusal as the model server words it. */
+function refusal(code: number, reason: string): { code: number; details: string; metadata: Metadata } {
+  const metadata = new Metadata();
+  metadata.set('nereid-reason', reason);
+  return { code, details: `refused: ${reason}`, metadata };
 }
 
 function packed(vector: number[]): Uint8Array {

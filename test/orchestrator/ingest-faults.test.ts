@@ -102,7 +102,7 @@ function chosenCalls(side: 'before' | 'after'): number[] {
 describe('an update that fails at one call', () => {
   it('makes the calls that are failed here', () => {
     const kinds =
-      'updateJobItem describe getCollection countTokens vectorsByHash embed upsert publish deleteDocument';
+      'updateJobItem getCollection describe countTokens vectorsByHash embed upsert publish deleteDocument';
     expect([...new Set(calls)]).toEqual(kinds.split(' '));
     expect(calls.filter((call) => call === 'upsert')).toHaveLength(2);
   });
