@@ -814,7 +814,7 @@ export declare type ShadowFigures = Message<"nereid.admin.v1.ShadowFigures"> & {
   errors: bigint;
 
   /**
-   * left out because too many were under way
+   * left out because too many were under way, or the version could not take them yet
    *
    * @generated from field: uint64 dropped = 5;
    */

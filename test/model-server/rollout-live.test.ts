@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { eachWithRollout, type RolloutSetup, stable } from './rollout-setup.ts';
+import { canary, eachWithRollout, type RolloutSetup, stable } from './rollout-setup.ts';
 
 let here: RolloutSetup;
 eachWithRollout((setup) => {
@@ -58,6 +58,30 @@ describe('aliases', () => {
       );
     }
     expect(here.rollout.choose({ alias: '', key: '' })).toBeUndefined();
+  });
+
+  it('leave the share of what is only being got ready to the others, and take it when there are none', async () => {
+    await here.write('default: a\naliases: { a: { 1: 50, 2: 50 }, next: { 2: 1 } }');
+    const later = (version: number) => (version === 2 ? 'later' : true);
+    for (let at = 0; at < 20; at++) {
+      expect(here.rollout.choose({ alias: '', key: `k${at}` }, later)).toBe(1);
+      expect(here.rollout.choose({ alias: 'next', key: `k${at}` }, later)).toBe(2);
+      expect(here.rollout.choose({ alias: '', key: `k${at}` }, (one) => one === 2 && 'later')).toBe(2);
+    }
+  });
+
+  it('do not hold it against a canary that it is only being got ready', async () => {
+    await here.write(stable);
+    await here.rollout.startCanary({ ...canary, steps: [50, 100], minRequests: 5 });
+    for (let at = 0; at < 100; at++) {
+      const chosen = here.rollout.choose({ alias: '', key: `k${at}` }, (one) => one === 1 || 'later');
+      expect(chosen).toBe(1);
+    }
+    await here.rollout.idle();
+    expect(here.whatHappened()).toEqual(['started by command']);
+    for (let at = 0; at < 100; at++) here.rollout.choose({ alias: '', key: `k${at}` }, (one) => one === 1);
+    await here.rollout.idle();
+    expect(here.whatHappened()).toEqual(['rolled back by guard', 'started by command']);
   });
 
   it('pass over versions that are not usable, and say so when none is', async () => {

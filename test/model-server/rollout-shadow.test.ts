@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ServingError } from '../../model-server/errors.ts';
 import { eachWithRollout, type RolloutSetup, stable } from './rollout-setup.ts';
 
 let here: RolloutSetup;
@@ -39,6 +40,15 @@ describe('a shadow', () => {
     ).toBe(true);
     await here.rollout.idle();
     expect(here.rollout.status().shadows).toMatchObject([{ ...pair, requests: 2, errors: 2, dropped: 1 }]);
+  });
+
+  it('counts as left out what the version could not take yet', async () => {
+    await here.write(stable);
+    for (const reason of ['VERSION_NOT_FOUND', 'QUEUE_FULL', 'BATCH_FAILED'] as const) {
+      here.rollout.mirror(pair, () => Promise.reject(new ServingError(reason, 'no')));
+      await here.rollout.idle();
+    }
+    expect(here.rollout.status().shadows).toMatchObject([{ requests: 1, errors: 1, dropped: 2 }]);
   });
 
   it('is stopped on close without being counted as failed', async () => {

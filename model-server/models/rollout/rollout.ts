@@ -1,4 +1,4 @@
-import { ServingError } from '../../errors.ts';
+import { type Reason, ServingError } from '../../errors.ts';
 import { mirrorEvery } from './canary.ts';
 import { CanaryPilot, type RolloutLog } from './canary-pilot.ts';
 import { CanaryWatch } from './canary-watch.ts';
@@ -32,6 +32,19 @@ export interface RolloutOptions {
   /** Told of the plan that is in force from now on; undefined: none. */
   onPlan?: ((plan: RolloutPlan | undefined) => void) | undefined;
 }
+
+/** Whether a version can take requests now, later, or not at all. */
+type Usable = (version: number) => boolean | 'later';
+
+/** Failures of a mirrored request that say nothing about the version that it went to. */
+const LEFT_OUT: readonly Reason[] = [
+  // It is named already, but only being got ready.
+  'VERSION_NOT_FOUND',
+  'MODEL_DRAINING',
+  'SERVER_STOPPING',
+  'MEMORY_BUDGET_EXCEEDED',
+  'QUEUE_FULL',
+];
 
 /** No alias is longer; a request may name anything, and is not echoed beyond this. */
 const MOST_ALIAS_CHARACTERS = 64;
@@ -80,12 +93,13 @@ export class Rollout {
   /**
    * The version that a request without a version takes.
    * @param request `alias` may be empty; requests of one `key` stay together, those with an empty one are dealt out
-   * @param usable versions that can take requests; the others' share goes to these. What a canary's new version misses
-   * like that counts as failed, so that one that can't be loaded goes back.
+   * @param usable whether a version can take requests; the share of those that can't goes to the others. What a canary's
+   * new version misses like that counts as failed, so that one that can't be loaded goes back. `later`: it is only being
+   * got ready, so that nothing is held against it, and it is taken when there is no other.
    * @returns undefined when the rollout says nothing: take the current version
    * @throws ServingError VERSION_NOT_FOUND for an unknown alias, MODEL_NOT_READY when none of its versions is usable
    */
-  choose(request: { alias: string; key: string }, usable?: (version: number) => boolean): number | undefined {
+  choose(request: { alias: string; key: string }, usable: Usable = () => true): number | undefined {
     const { plan, routes, problem } = this.#keeper;
     const alias = request.alias || plan?.defaultAlias;
     if (alias === undefined) return undefined;
@@ -94,8 +108,11 @@ export class Rollout {
     // Nothing to stick to: without a key of its own each of these would take the same version.
     const key = request.key || `\0${this.#keyless++}`;
     const inForce = this.#pilot.suspended ? { ...route, canary: undefined } : route;
-    if (missesCanary(inForce, key, usable)) this.record({ version: inForce.canary!.to, ms: 0, ok: false });
-    const version = followRoute(inForce, key, usable);
+    const isNotFailed = (version: number) => usable(version) !== false;
+    if (missesCanary(inForce, key, isNotFailed))
+      this.record({ version: inForce.canary!.to, ms: 0, ok: false });
+    const version =
+      followRoute(inForce, key, (one) => usable(one) === true) ?? followRoute(inForce, key, isNotFailed);
     if (version !== undefined) return version;
     throw new ServingError(
       'MODEL_NOT_READY',
@@ -134,12 +151,16 @@ export class Rollout {
 
   /**
    * Runs a mirrored request, without waiting for it: two at a time, more are left out and counted. What `run` throws
-   * is counted. `run` gets a signal that ends it on close, and brings its own deadline.
+   * is counted: as an error, or as left out when it is not the version's doing. `run` gets a signal that ends it on close, and brings its own deadline.
    * @returns whether it was started
    */
   mirror(pair: ShadowPair, run: (signal: AbortSignal) => Promise<void>): boolean {
-    const started = this.#mirror.start(run, () => {
+    const started = this.#mirror.start(run, (error) => {
       const figures = this.#watch.book.of(pair);
+      if (LEFT_OUT.includes(ServingError.from(error).reason)) {
+        figures.dropped += 1;
+        return;
+      }
       figures.requests += 1;
       figures.errors += 1;
     });

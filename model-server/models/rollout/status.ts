@@ -60,7 +60,7 @@ export interface ShadowFigures {
   against: number;
   requests: number;
   errors: number;
-  /** Mirrored requests that were left out because too many were under way. */
+  /** Mirrored requests that were left out because too many were under way, or the version could not take them yet. */
   dropped: number;
   /** Embedders: cosine of the two vectors of a text. */
   cosine: Distribution | undefined;
