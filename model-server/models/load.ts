@@ -135,6 +135,7 @@ function makeScheduler(
     },
     queue: { maxItems: config.maxQueueItems ?? defaults.maxQueueItems, maxTokens: defaults.maxQueueTokens },
     queueDelayUs: config.queueDelayUs,
+    preferredSizes: config.preferredBatchSizes,
     clock: systemClock,
     observer: observe(files),
   });

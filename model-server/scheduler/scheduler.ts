@@ -3,6 +3,7 @@ import type { Executor, ExecutorPool, Reduction, TokenRow } from '../types.ts';
 import type { BatchLimits } from './batch-policy.ts';
 import { type Company, chooseItems, companyOf, hasRoom } from './choose-items.ts';
 import type { Clock } from './clock.ts';
+import { DeadlineTimer } from './deadline-timer.ts';
 import {
   cancelTogether,
   type Item,
@@ -33,6 +34,8 @@ export interface SchedulerOptions {
   queue: QueueLimits;
   /** Longest that the oldest input may wait for company while an instance is free, in microseconds. */
   queueDelayUs: number;
+  /** Numbers of inputs (rows of raw tensors) at which it waits no longer; a full batch never waits. */
+  preferredSizes?: readonly number[] | undefined;
   clock: Clock;
   observer?: SchedulerObserver | undefined;
 }
@@ -61,6 +64,8 @@ export class Scheduler {
   /** Items of a failed batch, to be run alone so that a poison input hurts only itself. */
   readonly #retries: Item[] = [];
   readonly #estimate = new WaitEstimate();
+  readonly #deadlines: DeadlineTimer;
+  readonly #enough: number;
   #running = 0;
   #pumpDeferred = false;
   #cancelDelay: (() => void) | undefined;
@@ -72,6 +77,8 @@ export class Scheduler {
     this.#pool = pool;
     this.#options = options;
     this.#queue = new BoundedQueue(options.queue, options.owner);
+    this.#deadlines = new DeadlineTimer(options.clock, () => this.#expireWaiting());
+    this.#enough = Math.min(options.batch.maxItems, ...(options.preferredSizes ?? []));
     pool.onChange(() => this.#pump());
   }
 
@@ -155,6 +162,8 @@ export class Scheduler {
   #enqueue(items: readonly Item[], signal: AbortSignal | undefined): void {
     cancelTogether(items, signal);
     for (const item of items) if (!item.isSettled) this.#queue.push(item);
+    // All items of a call have one deadline.
+    if (items[0] !== undefined) this.#deadlines.watch(items[0].deadlineUs);
     this.#deferPump();
   }
 
@@ -222,9 +231,16 @@ export class Scheduler {
     return true;
   }
 
+  /** @returns the earliest deadline of those that go on waiting */
+  #expireWaiting(): number {
+    const nowUs = this.#options.clock.nowUs();
+    const left = this.#queue.window(Infinity).filter((item) => !this.#expire(item, nowUs));
+    return left.reduce((earliest, { deadlineUs }) => Math.min(earliest, deadlineUs), Infinity);
+  }
+
   #waitForCompany(company: Company, nowUs: number): boolean {
-    const { queueDelayUs, batch, clock } = this.#options;
-    if (queueDelayUs === 0 || this.#closed !== undefined || !hasRoom(company, batch.maxItems)) return false;
+    const { queueDelayUs, clock } = this.#options;
+    if (queueDelayUs === 0 || this.#closed !== undefined || !hasRoom(company, this.#enough)) return false;
     const leftUs = company.items[0]!.enqueuedUs + queueDelayUs - nowUs;
     if (leftUs <= 0) return false;
     this.#cancelDelay?.();
@@ -276,6 +292,8 @@ export class Scheduler {
   }
 
   #tellIdle(): void {
-    if (this.#closed !== undefined && this.#idle()) for (const tell of this.#onIdle.splice(0)) tell();
+    if (this.#closed === undefined || !this.#idle()) return;
+    this.#deadlines.cancel();
+    for (const tell of this.#onIdle.splice(0)) tell();
   }
 }

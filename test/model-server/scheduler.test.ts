@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
-import { input, settle, setUp } from './scheduler-setup.ts';
+import { call, input, settle, setUp } from './scheduler-setup.ts';
 
 describe('hand-over', () => {
   it('takes a burst as one batch on an idle server, without waiting for time', async () => {
@@ -70,6 +70,25 @@ describe('hand-over', () => {
     expect(pool.held.map((held) => held.batch.rows)).toEqual([4]);
   });
 
+  it('does not wait once there are as many as are preferred, and takes all that there are', async () => {
+    const { clock, pool, submit, infer } = setUp(1, { queueDelayUs: 500, preferredSizes: [3, 2] });
+    submit(1);
+    clock.tick();
+    expect(pool.held).toHaveLength(0);
+    for (const id of [2, 3]) submit(id);
+    clock.tick();
+    expect(pool.held.map((held) => held.batch.rows)).toEqual([3]);
+    pool.held[0]!.succeed();
+    await settle();
+    // Rows of raw tensors count like texts.
+    infer(call([1]));
+    clock.tick();
+    expect(pool.held).toHaveLength(0);
+    infer(call([1]));
+    clock.tick();
+    expect(pool.held.map((held) => held.batch.rows)).toEqual([2]);
+  });
+
   it('tells how long each input waited', async () => {
     const { clock, pool, submit } = setUp();
     const first = submit(1);
@@ -120,6 +139,40 @@ describe('admission', () => {
 });
 
 describe('cancel and deadline', () => {
+  it('ends the wait of an input at its deadline, though no instance is free', async () => {
+    const { clock, pool, submit } = setUp();
+    submit(1);
+    clock.tick();
+    const late = submit(2, { deadlineUs: 3000 });
+    const soon = submit(3, { deadlineUs: 1000 });
+    const patient = submit(4);
+    clock.tick();
+    clock.advance(999);
+    await settle();
+    expect(pool.held).toHaveLength(1);
+    clock.advance(1);
+    await expect(soon).rejects.toMatchObject({
+      reason: 'DEADLINE_EXCEEDED',
+      message: expect.stringMatching(/after 1 ms in the queue/),
+    });
+    clock.advance(2000);
+    await expect(late).rejects.toMatchObject({ reason: 'DEADLINE_EXCEEDED' });
+    pool.held[0]!.succeed();
+    await settle();
+    expect(pool.held.map(({ rows }) => rows)).toEqual([[[4, 4]]]);
+    pool.held[0]!.succeed();
+    await expect(patient).resolves.toMatchObject({});
+  });
+
+  it('does not end what runs at its deadline', async () => {
+    const { clock, pool, submit } = setUp();
+    const running = submit(1, { deadlineUs: 1000 });
+    clock.tick();
+    clock.advance(2000);
+    pool.held[0]!.succeed();
+    await expect(running).resolves.toMatchObject({ queueUs: 0 });
+  });
+
   it('removes a queued input at once and never runs it', async () => {
     const { clock, pool, scheduler, submit } = setUp();
     submit(1);

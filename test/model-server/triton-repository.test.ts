@@ -219,6 +219,19 @@ describe('reshape', () => {
   });
 });
 
+it('a batch of a preferred size does not wait for the end of the queue delay', async () => {
+  const server = await serve(
+    `max_batch_size: 8
+     input [ { name: "x" data_type: TYPE_FP32 dims: 4 } ]
+     output [ { name: "y" data_type: TYPE_FP32 dims: 4 } ]
+     dynamic_batching { preferred_batch_size: [ 2 ] max_queue_delay_microseconds: 60000000 }`,
+    { parts: ['FP32'] },
+  );
+  // Waiting for the delay would take longer than a test may.
+  await Promise.all([infer(server, [x4(1)]), infer(server, [x4(1)])]);
+  await infer(server, [x4(2)]);
+});
+
 describe('the queue policy', () => {
   const tensors = `max_batch_size: 8
     input [ { name: "x" data_type: TYPE_FP32 dims: 4 } ] output [ { name: "y" data_type: TYPE_FP32 dims: 4 } ]`;

@@ -22,18 +22,13 @@ export function refuseUnhonoured({ parameters, inputs, outputs }: ModelInferRequ
 }
 
 /**
- * When the call must be over, in milliseconds since the epoch: its own deadline, or the parameter `timeout`
- * (microseconds) if that is earlier.
+ * How long the request says that it may wait for its turn (parameter `timeout`, microseconds), in milliseconds; undefined
+ * when it does not say. The model's configuration decides whether that counts.
  * @throws ServingError INVALID_INPUT
  */
-export function inferDeadlineMs(
-  { parameters }: ModelInferRequest,
-  deadlineMs: number | undefined,
-): number | undefined {
-  const { timeout } = parameters;
+export function inferTimeoutMs({ parameters: { timeout } }: ModelInferRequest): number | undefined {
   const timeoutUs = timeout === undefined ? 0 : wholeOf(timeout);
-  if (timeoutUs === 0) return deadlineMs;
-  return Math.min(deadlineMs ?? Number.POSITIVE_INFINITY, Date.now() + timeoutUs / 1000);
+  return timeoutUs === 0 ? undefined : timeoutUs / 1000;
 }
 
 /** Clients write it as any of these. */

@@ -20,7 +20,7 @@ import type { TensorSpec } from '../../types.ts';
 import { type ApiDeps, measured } from '../call.ts';
 import { answer, type CallContext, contextOf, decoded } from './call.ts';
 import { toKserveStatus, versionOf } from './kserve-error.ts';
-import { inferDeadlineMs, refuseUnhonoured } from './kserve-parameters.ts';
+import { inferTimeoutMs, refuseUnhonoured } from './kserve-parameters.ts';
 import { repositoryMethods } from './kserve-repository.ts';
 import { inputTensors } from './kserve-tensors.ts';
 
@@ -99,7 +99,8 @@ async function infer(
   const call = { inputs: inputTensors(request), outputs: request.outputs.map(({ name }) => name) };
   const { ref, outputs } = await deps.serving.infer(target, call, {
     signal: context.signal,
-    deadlineMs: inferDeadlineMs(request, context.deadlineMs),
+    deadlineMs: context.deadlineMs,
+    timeoutMs: inferTimeoutMs(request),
   });
   return create(ModelInferResponseSchema, {
     modelName: ref.name,
