@@ -114,7 +114,12 @@ export class Registry {
     const folder = this.#models.has(name) ? undefined : await look();
     if (this.#closed) throw stopping();
     const model = this.#models.get(name) ?? (folder === undefined ? this.model(name) : this.#add(folder));
-    const again = async () => folder ?? (await look()) ?? model.folder;
+    const again = async () => {
+      const found = folder ?? (await look());
+      if (found !== undefined) return found;
+      const message = `the folder of model ${name} is gone from the repository; what is loaded of it stays.`;
+      throw new ServingError('MODEL_NOT_FOUND', message);
+    };
     return model.load(again, { override, isPinned: brought !== undefined });
   }
 

@@ -7,7 +7,9 @@ export function whyNoneServes(
   { name, versions: inFolder, versionPolicy, problems }: ModelFolder,
   placed: readonly PlacedVersion[],
 ): string {
-  const failed = placed.map(({ version: { owner, reason } }) => reason && `${owner}: ${reason}`);
+  const failed = placed.map(({ version: { owner, reason } }) =>
+    reason === '' || reason.startsWith(owner) ? reason : `${owner}: ${reason}`,
+  );
   const waiting = inFolder.map(
     (files) => !files.complete && `model ${name} version ${files.version}: ${files.why}`,
   );

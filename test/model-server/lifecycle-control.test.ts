@@ -168,6 +168,17 @@ describe('commands', () => {
     expect(await ask(server, 'm')).toBe(1);
   });
 
+  it('load of a model whose folder is gone is refused, and what is loaded stays', async () => {
+    const path = repository('m');
+    const server = await start(path, { mode: 'explicit', loadModels: 'all' });
+    rmSync(join(path, 'm'), { recursive: true });
+    await expect(server.admin.load('m')).rejects.toMatchObject({
+      reason: 'MODEL_NOT_FOUND',
+      message: expect.stringMatching(/folder of model m is gone/),
+    });
+    expect(await ask(server, 'm')).toBe(1);
+  });
+
   it('load of what is incomplete says what is missing, and leaves what serves', async () => {
     const path = repository('m');
     const server = await start(path);
