@@ -245,26 +245,3 @@ describe('a model server that is away', () => {
     expect(calls).toBe(1);
   });
 });
-
-describe('vector spaces', () => {
-  it('of a collection are not mixed', async () => {
-    await ingest(await world.text(story(20), named));
-    world.embedder.model.space = 'another';
-    await expect(ingest(await world.text(story(20), { documentId: 'other' }))).rejects.toMatchObject({
-      reason: 'SPACE_MISMATCH',
-    });
-    expect(world.vectors.chunks(COLLECTION).every(({ documentId }) => documentId === 'doc')).toBe(true);
-  });
-
-  it('are not mixed when the model changes in the middle of a document', async () => {
-    let calls = 0;
-    world.embedder.probe.before = (call) => {
-      if (call === 'embed' && ++calls === 3) world.embedder.model.space = 'another';
-    };
-    await expect(ingest(await world.text(story(2_000), named))).rejects.toMatchObject({
-      reason: 'SPACE_MISMATCH',
-      message: expect.stringContaining('changed to another version'),
-    });
-    expect(world.vectors.chunks(COLLECTION)).toEqual([]);
-  });
-});

@@ -171,13 +171,35 @@ test('a hanging source is given up, and the other one answers', async () => {
   expect(degraded).toMatchObject([{ source: 'dense', reason: 'DEADLINE_EXCEEDED' }]);
 });
 
-test('vectors of another space are never compared, also when keyword search could answer', async () => {
+test("the query is embedded in the collection's space", async () => {
+  const asked: unknown[] = [];
+  const { embed } = embedder;
+  embedder.embed = (texts, options) => {
+    asked.push([texts, options?.space]);
+    return embed(texts, options);
+  };
+  expect((await find()).degraded).toEqual([]);
+  expect(asked).toEqual([[['what'], 'space-1']]);
+});
+
+test('a space that nobody serves is refused, also when keyword search could answer', async () => {
+  store.space = 'space-0';
+  embedder.embed = async () => {
+    throw new RagError('SPACE_MISMATCH', 'The server has mini version 1 (space space-1).');
+  };
+  const error = await failure(find());
+  expect(error.reason).toBe('SPACE_MISMATCH');
+  expect(error.message).toMatch(/"default".*space-0.*mini version 1.*space-1.*new collection.*"keyword"/);
+  expect(store.asked.map(({ source }) => source)).not.toContain('dense');
+  expect((await find({ mode: 'keyword' })).hits).toHaveLength(2);
+});
+
+test('vectors of another space are never compared, whatever an embedder answers', async () => {
   store.space = 'space-0';
   const error = await failure(find());
   expect(error.reason).toBe('SPACE_MISMATCH');
   expect(error.message).toMatch(/"default".*space-0.*mini version 1.*space-1/);
   expect(store.asked.map(({ source }) => source)).not.toContain('dense');
-  expect((await find({ mode: 'keyword' })).hits).toHaveLength(2);
 });
 
 test("the caller's abort ends a search that hangs", async () => {
