@@ -102,7 +102,7 @@ export class Versions {
     );
     for (const slot of this.#slots.values()) slot.served = served.includes(slot.active.files.version);
     const inUse = [...this.#slots.values()].some(({ active }) => active.everReady);
-    const load = { ...how, eager: how.eager || inUse, inUse };
+    const load = { ...how, inUse };
     const failures: ServingError[] = [];
     const bringUp = async (version: number) => {
       const files = there.get(version)!;
@@ -156,8 +156,10 @@ export class Versions {
     const slot = this.#slots.get(files.version);
     if (slot?.active.identity === identity) {
       slot.rejected = undefined;
-      // What is to take over waits for room while another version serves; no request would ever ask for it.
-      const lacksRoom = how.inUse && slot.active.state === 'unloaded' && !slot.active.everReady;
+      // What is to take over waits for room while another version serves; no request would ever ask for it. (One that only
+      // waits for its first request has no reason to tell.)
+      const { state, everReady, reason } = slot.active;
+      const lacksRoom = how.inUse && state === 'unloaded' && !everReady && reason !== '';
       return how.retry || lacksRoom ? this.#retry(slot) : undefined;
     }
     if (slot?.rejected?.identity === identity && !how.retry) return undefined;
@@ -170,7 +172,8 @@ export class Versions {
       const { config, tasks } = await next.describe();
       const lost = forerunner?.description?.tasks.filter((task) => !tasks.includes(task)) ?? [];
       if (lost.length > 0) next.refuse(whatIsLost(next, { lost, forerunner: forerunner!.files.version }));
-      if (config.preload ?? how.eager) await this.#loadBeside(next);
+      // Where a version is in use, what follows it must be warm, however lazy the model is.
+      if (how.inUse || (config.preload ?? how.eager)) await this.#loadBeside(next);
     });
     if (slot === undefined) return failure;
     if (failure !== undefined && slot.active.state !== 'failed') {

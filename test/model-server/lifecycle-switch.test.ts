@@ -62,14 +62,44 @@ describe('a new version', () => {
     });
   });
 
-  it('is loaded even where models wait for their first request, since the old one must not end before it is warm', async () => {
+  it.each(['', 'parameters { key: "preload" value { string_value: "false" } }'])(
+    'is loaded even where models wait for their first request, since the old one must not end before it is warm (%s)',
+    async (config) => {
+      const { path, remove } = temporaryFolder();
+      cleanUp.push(remove);
+      const folder = writeTextModel(path, 'm');
+      writeFileSync(join(folder, 'config.pbtxt'), config);
+      const server = await startLifecycle(path, { preload: new Set() });
+      cleanUp.push(() => server[Symbol.asyncDispose]());
+      await ask(server);
+      addVersion(folder, 2);
+      await server.settle();
+      await vi.waitFor(() =>
+        expect(server.history.slice(2)).toEqual(['m/2 loading', 'm/2 ready', 'm/1 draining', 'm/1 unloaded']),
+      );
+    },
+  );
+
+  it('that waits for its first request is not loaded because another is in use', async () => {
+    const { path, remove } = temporaryFolder();
+    cleanUp.push(remove);
+    const folder = writeTextModel(path, 'm');
+    addVersion(folder, 2);
+    writeFileSync(join(folder, 'config.pbtxt'), 'version_policy { all {} }');
+    const server = await startLifecycle(path, { preload: new Set() });
+    cleanUp.push(() => server[Symbol.asyncDispose]());
+    await ask(server, 1);
+    await server.settle();
+    expect(server.states()).toEqual({ 'm/1': 'ready', 'm/2': 'unloaded' });
+  });
+
+  it('is not loaded while nothing of the model has been asked for', async () => {
     const { folder, server } = await serving({ preload: new Set() });
-    await ask(server);
     addVersion(folder, 2);
     await server.settle();
-    await vi.waitFor(() =>
-      expect(server.history.slice(2)).toEqual(['m/2 loading', 'm/2 ready', 'm/1 draining', 'm/1 unloaded']),
-    );
+    await vi.waitFor(() => expect(server.states()).toEqual({ 'm/2': 'unloaded' }));
+    expect((await ask(server)).version).toBe(2);
+    expect(server.loads).toEqual(['m/2']);
   });
 });
 
