@@ -51,7 +51,7 @@ export class FakeEmbedder implements Embedder {
   others: EmbeddingModel[] = [];
   /** Every text that was embedded, in order. */
   readonly embedded: string[] = [];
-  /** Spaces that were embedded in, in order of the first text. */
+  /** Spaces in which texts were embedded or counted, in order of the first text. */
   readonly spaces = new Set<string>();
   /** Number of texts of each call to countTokens. */
   readonly counted: number[] = [];
@@ -77,7 +77,7 @@ export class FakeEmbedder implements Embedder {
 
   async countTokens(texts: readonly string[], { space, signal }: SpaceOptions = {}): Promise<number[]> {
     await this.#enter('countTokens', signal);
-    this.#modelOf(space);
+    this.spaces.add(this.#modelOf(space).space);
     this.counted.push(texts.length);
     return texts.map(fakeTokens);
   }

@@ -105,6 +105,14 @@ test('another model that has the space is as good, but the chosen one comes firs
   expect((await open({ embedModel: 'mini' }).embed(['a'], inOlder)).model).toBe('copy');
 });
 
+test('what makes no vectors is of no space', async () => {
+  server.model.others.push(fakeVersion(1, { name: 'cross', space: '', dimension: 0, tasks: ['rerank'] }));
+  const error = await failure(open().embed(['a'], { space: '' }));
+  expect(error.reason).toBe('SPACE_MISMATCH');
+  expect(error.message).toMatch(/space \(none\); it has mini version 2/);
+  expect(error.message).not.toContain('cross');
+});
+
 test('a version that has failed does not count', async () => {
   older.state = 'failed';
   expect((await failure(open().embed(['a'], inOlder))).reason).toBe('SPACE_MISMATCH');
