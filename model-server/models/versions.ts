@@ -165,9 +165,11 @@ export class Versions {
     if (slot?.rejected?.identity === identity && !how.retry) return undefined;
     const forerunner = how.inUse && !how.retry ? this.current : undefined;
     const next = new ModelVersion(files, this.#host, how.override);
-    // A new version is known from now on, so that lists show it loading.
+    // What takes nothing away from anybody is known from now on: lists show it loading, and requests wait for it.
+    const takesFreePlace = slot === undefined || slot.active.state === 'failed';
     if (slot === undefined)
       this.#slots.set(files.version, { active: next, served: true, rejected: undefined });
+    else if (takesFreePlace) this.#exchange(slot, next);
     const failure = await outcome(async () => {
       const { config, tasks } = await next.describe();
       const lost = forerunner?.description?.tasks.filter((task) => !tasks.includes(task)) ?? [];
@@ -175,17 +177,21 @@ export class Versions {
       // Where a version is in use, what follows it must be warm, however lazy the model is.
       if (how.inUse || (config.preload ?? how.eager)) await this.#loadBeside(next);
     });
-    if (slot === undefined) return failure;
-    if (failure !== undefined && slot.active.state !== 'failed') {
+    if (takesFreePlace) return failure;
+    if (failure !== undefined) {
       slot.rejected = { identity, why: `its files have changed and can't be used: ${failure.message}` };
       // Room may come by itself, so that is tried again at the next look.
       if (failure.reason === 'MEMORY_BUDGET_EXCEEDED') slot.rejected.identity = '';
       return failure;
     }
+    this.#exchange(slot, next);
+    return undefined;
+  }
+
+  #exchange(slot: Slot, next: ModelVersion): void {
     const old = slot.active;
     Object.assign(slot, { active: next, rejected: undefined });
     this.#retire(old, 'its files have changed');
-    return failure;
   }
 
   async #retry({ active }: Slot): Promise<ServingError | undefined> {

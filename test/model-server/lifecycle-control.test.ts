@@ -168,6 +168,20 @@ describe('commands', () => {
     expect(await ask(server, 'm')).toBe(1);
   });
 
+  it('a mended model is shown loading, and requests wait for it', async () => {
+    const path = repository('m');
+    const file = join(path, 'm', '1', 'model.onnx');
+    writeFileSync(file, textEncoder({ opset: 999 }));
+    const server = await start(path);
+    writeFileSync(file, textEncoder());
+    await server.look();
+    const looking = server.look();
+    await vi.waitFor(() => expect(server.history.at(-1)).toBe('m/1 loading'));
+    expect(server.states()).toEqual({ 'm/1': 'loading' });
+    expect(await ask(server, 'm')).toBe(1);
+    await looking;
+  });
+
   it('load of a model whose folder is gone is refused, and what is loaded stays', async () => {
     const path = repository('m');
     const server = await start(path, { mode: 'explicit', loadModels: 'all' });
