@@ -178,6 +178,19 @@ describe('a canary', () => {
     expect(mirrored.filter((version) => version === 1)).toHaveLength(expected);
   });
 
+  it('never gives its alias to a version that is gone, by itself or by command', async () => {
+    await here.write(stable);
+    await here.rollout.startCanary({ ...canary, steps: [50, 100] });
+    here.facts = here.facts.filter(({ version }) => version !== 1);
+    await here.rollout.reload();
+    here.answer(2, 40, { ok: false });
+    await here.rollout.idle();
+    expect(here.rollout.choose({ alias: '', key: 'a' })).toBe(2);
+    expect(here.rollout.status().canary!.why).toMatch(/^stays as it is, for version 1 is gone: .* failed/);
+    await expect(here.rollout.rollBack()).rejects.toMatchObject({ reason: 'VERSION_NOT_FOUND' });
+    expect((await here.rollout.promote()).plan.aliases).toEqual({ stable: { 2: 100 } });
+  });
+
   it('is ended by command, either way', async () => {
     await here.write(stable);
     await expect(here.rollout.promote()).rejects.toMatchObject({ reason: 'INVALID_INPUT' });

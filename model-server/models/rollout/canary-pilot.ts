@@ -51,7 +51,7 @@ export class CanaryPilot {
   /** Where the canary that is in force stands. */
   progress(canary: Canary): CanaryProgress {
     const { watch } = this.#options;
-    const { why, readings } = this.#rollBack ?? watch.verdict(canary);
+    const { why, readings } = this.#verdict(canary);
     return {
       percent: this.suspended ? 0 : canary.steps[canary.step]!,
       requests: watch.requestsOf(canary.to),
@@ -79,11 +79,20 @@ export class CanaryPilot {
     const canary = this.#options.keeper.plan?.canary;
     if (canary === undefined || this.#underWay !== undefined || this.#stopped) return;
     if (this.#options.nowMs() < this.#retryAtMs) return;
-    const verdict = this.#rollBack ?? this.#options.watch.verdict(canary);
+    const verdict = this.#verdict(canary);
     if (verdict.what === 'hold') return;
     this.#underWay = this.#carryOut(canary, verdict).finally(() => {
       this.#underWay = undefined;
     });
+  }
+
+  /** What becomes of the canary. An alias is never given to a version that is gone: the other one answers meanwhile. */
+  #verdict(canary: Canary): CanaryVerdict {
+    const { watch, keeper } = this.#options;
+    const verdict = this.#rollBack ?? watch.verdict(canary);
+    const winner = verdict.what === 'rollBack' ? canary.from : canary.to;
+    if (verdict.what === 'hold' || keeper.exists(winner)) return verdict;
+    return { ...verdict, what: 'hold', why: `stays as it is, for version ${winner} is gone: ${verdict.why}` };
   }
 
   /** Never rejects. */

@@ -253,7 +253,13 @@ export class Rollout {
     let why = '';
     await this.#keeper.change((plan) => {
       why = this.#pilot.words();
-      return withoutCanary(plan, outcome);
+      const next = withoutCanary(plan, outcome);
+      const winner = outcome === 'promoted' ? plan.canary!.to : plan.canary!.from;
+      if (this.#keeper.exists(winner)) return next;
+      throw new ServingError(
+        'VERSION_NOT_FOUND',
+        `the canary of model ${this.#options.model} can't end with version ${winner}, which is gone; the other one answers.`,
+      );
     });
     this.#pilot.note(outcome, 'command', why);
     return this.status();
