@@ -105,7 +105,9 @@ export class Model {
     if (!this.#wanted) return true;
     const { current } = this;
     if (current === undefined || this.#draining || current.loaded?.pool.healthy === false) return false;
-    return current.state !== 'loading' || current.everReady;
+    // What is loaded on demand takes requests while it loads, as it did before.
+    const isEager = current.description?.config.preload ?? this.#eager;
+    return current.state !== 'loading' || current.everReady || !isEager;
   }
 
   /** Why no request could be answered although it is to be served; undefined when one could. */

@@ -220,14 +220,20 @@ export class ModelVersion implements Resident {
 
   async #load(): Promise<void> {
     const started = performance.now();
-    this.#transition('loading', '');
+    this.#enter('loading', '');
+    // Told once there is room: requests that are refused for want of it would flood the log and the health checks.
+    let isTold = false;
     try {
       this.#loaded = await openVersion(
         {
           resident: this,
           files: this.files,
           description: await this.describe(),
-          hold: (reservation) => this.#reservations.push(reservation),
+          hold: (reservation) => {
+            this.#reservations.push(reservation);
+            if (!isTold) this.#tell();
+            isTold = true;
+          },
         },
         this.#host,
       );
@@ -239,9 +245,11 @@ export class ModelVersion implements Resident {
     } catch (thrown) {
       const error = ServingError.from(thrown);
       this.#releaseMemory();
-      this.#host.observe(this.files)?.failed();
       // For want of memory nothing is wrong with the model: the next request may find room.
-      this.#transition(error.reason === 'MEMORY_BUDGET_EXCEEDED' ? 'unloaded' : 'failed', error.message);
+      const isShort = error.reason === 'MEMORY_BUDGET_EXCEEDED';
+      this.#enter(isShort ? 'unloaded' : 'failed', error.message);
+      if (!isShort) this.#host.observe(this.files)?.failed();
+      if (!isShort || isTold) this.#tell();
       throw error;
     } finally {
       this.#loading = undefined;
@@ -249,8 +257,7 @@ export class ModelVersion implements Resident {
   }
 
   async #unload(why: string): Promise<void> {
-    // A load can't be stopped half-way; what it loads is given back at once. (No await otherwise: what is evicted must be
-    // out of use before this call returns.)
+    // A load can't be stopped half-way. (No await otherwise: what is evicted must be out of use before this call returns.)
     if (this.#loading !== undefined) await this.#loading.catch(() => undefined);
     const loaded = this.#loaded;
     if (this.#state === 'failed') this.#transition('unloaded', why);
@@ -276,11 +283,18 @@ export class ModelVersion implements Resident {
   }
 
   #transition(to: ModelState, reason: string): void {
-    if (!NEXT[this.#state].includes(to)) {
+    this.#enter(to, reason);
+    this.#tell();
+  }
+
+  #enter(to: ModelState, reason: string): void {
+    if (!NEXT[this.#state].includes(to))
       throw new ServingError('INTERNAL', `${this.owner} can't go from ${this.#state} to ${to}.`);
-    }
     this.#state = to;
     this.#reason = reason;
-    this.#host.onState(this.files, to, reason);
+  }
+
+  #tell(): void {
+    this.#host.onState(this.files, this.#state, this.#reason);
   }
 }

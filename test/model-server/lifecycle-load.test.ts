@@ -54,6 +54,8 @@ describe('a lazy model', () => {
     const gone = serving.embed(target('m'), ['a'], { ...end, signal: leaving.signal });
     const staying = serving.embed(target('m'), ['b'], end);
     await held.reached;
+    // Its first request is no reason to take the whole server out of service.
+    expect(server.lifecycle.registry.ready).toBe(true);
     leaving.abort(new Error('the client has gone'));
     await expect(gone).rejects.toThrow('the client has gone');
     expect(server.states()).toEqual({ 'm/1': 'loading' });
@@ -119,6 +121,21 @@ describe('what is loaded at the start', () => {
     expect(server.lifecycle.registry.ready).toBe(true);
     await server.lifecycle.serving.embed(target('c'), ['x'], end);
     expect(server.loads).toEqual(['b/1', 'c/1']);
+  });
+
+  it('keeps the server from being ready while it is loaded', async () => {
+    const folder = repository('a');
+    await using server = await startLifecycle(folder);
+    writeTextModel(folder, 'b');
+    // Files count as finished when they are the same at two looks.
+    await server.look();
+    const held = hold('open', 'b');
+    const looking = server.look();
+    await held.reached;
+    expect(server.lifecycle.registry.ready).toBe(false);
+    held.release();
+    await looking;
+    expect(server.lifecycle.registry.ready).toBe(true);
   });
 
   it('is what a model says of itself, whatever the list says', async () => {

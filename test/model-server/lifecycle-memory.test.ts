@@ -1,9 +1,9 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { RUNTIME_BYTES } from '../../model-server/models/memory/predict.ts';
 import { type Harness, type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
-import { textEncoder, writeTextModel } from './onnx-writer.ts';
+import { writeTextModel } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
 import { hold, liveWorkers, resetWorkers } from './watched-workers.ts';
 
@@ -127,8 +127,10 @@ describe('when room is needed', () => {
   it('a model that is larger than the budget is refused at once, and nothing goes for it', async () => {
     const folder = repository('a');
     writeTextModel(folder, 'huge', { weightBytes: 80 * MIB });
-    await using server = await startLifecycle(folder, roomFor(2));
+    let told = 0;
+    await using server = await startLifecycle(folder, { ...roomFor(2), onState: () => told++ });
     await ask(server, 'a');
+    told = 0;
     await expect(ask(server, 'huge')).rejects.toMatchObject({
       reason: 'MEMORY_BUDGET_EXCEEDED',
       retryAfterMs: undefined,
@@ -137,6 +139,9 @@ describe('when room is needed', () => {
     expect(server.states()).toEqual({ 'a/1': 'ready', 'huge/1': 'unloaded' });
     expect(server.admin.list()[1]!.reason).toMatch(/never fits/);
     expect(server.evictions).toEqual([]);
+    // Nothing has changed, so nobody is told, however many ask.
+    expect(told).toBe(0);
+    expect(server.lifecycle.registry.ready).toBe(true);
   });
 
   it('while another is being loaded it says when to try again', async () => {
@@ -255,92 +260,5 @@ describe('what is idle', () => {
     expect(loaded(server)).toEqual(['b/1']);
     await ask(server, 'a');
     expect(loaded(server)).toEqual(['a/1', 'b/1']);
-  });
-});
-
-describe('a new version with room for one only', () => {
-  const addVersion = (folder: string, version: number, seed: number) => {
-    mkdirSync(join(folder, 'm', String(version)));
-    writeFileSync(
-      join(folder, 'm', String(version), 'model.onnx'),
-      textEncoder({ seed, weightBytes: WEIGHTS }),
-    );
-  };
-  const look = async (server: Harness) => {
-    // Files count as finished when they are the same at two looks.
-    await server.look();
-    await server.look();
-  };
-
-  it('does not drive out the one that serves; the list says why, and it comes when there is room', async () => {
-    const folder = repository('m', 'other');
-    await using server = await startLifecycle(folder, roomFor(1));
-    await ask(server, 'm');
-    addVersion(folder, 2, 2);
-    await look(server);
-    expect(server.evictions).toEqual([]);
-    expect(server.states()).toMatchObject({ 'm/1': 'ready', 'm/2': 'unloaded' });
-    const second = server.admin.list().find(({ name, version }) => name === 'm' && version === 2);
-    expect(second!.reason).toMatch(/model m version 2 needs \d+ MB on cpu; the budget is 83 MB/);
-    expect((await ask(server, 'm')).ref.version).toBe(1);
-    await look(server);
-    expect((await ask(server, 'm')).ref.version).toBe(1);
-    expect(server.evictions).toEqual([]);
-    // Somebody else needs the room, and the old one was idle: after that both stand alike, and the new one is meant.
-    await ask(server, 'other');
-    await server.admin.unload('other');
-    await look(server);
-    expect((await ask(server, 'm')).ref.version).toBe(2);
-    expect(server.states()).not.toHaveProperty('m/1');
-    expect(memory(server).rows).toMatchObject([{ owner: 'model m version 2' }]);
-  });
-
-  it('comes at a later look when the room has come', async () => {
-    const folder = repository('m', 'other');
-    await using server = await startLifecycle(folder, roomFor(2));
-    await ask(server, 'm');
-    await ask(server, 'other');
-    {
-      using _lease = await server.lifecycle.registry.acquire(target('other'));
-      addVersion(folder, 2, 2);
-      await look(server);
-      expect(server.states()).toMatchObject({ 'm/1': 'ready', 'm/2': 'unloaded', 'other/1': 'ready' });
-    }
-    await look(server);
-    expect(server.evictions).toEqual(['other/1']);
-    expect((await ask(server, 'm')).ref.version).toBe(2);
-    expect(loaded(server)).toEqual(['m/2']);
-  });
-
-  it('the same for files that change in their place', async () => {
-    const folder = repository('m', 'other');
-    await using server = await startLifecycle(folder, roomFor(1));
-    const before = (await ask(server, 'm')).ref.space;
-    rmSync(join(folder, 'm', '1'), { recursive: true });
-    addVersion(folder, 1, 2);
-    await look(server);
-    expect(server.evictions).toEqual([]);
-    expect(server.admin.list()[0]).toMatchObject({
-      state: 'ready',
-      reason: expect.stringMatching(/files have changed and can't be used.*needs \d+ MB/),
-    });
-    expect((await ask(server, 'm')).ref.space).toBe(before);
-    await ask(server, 'other');
-    await server.admin.unload('other');
-    await look(server);
-    expect((await ask(server, 'm')).ref.space).not.toBe(before);
-    expect(memory(server).rows).toHaveLength(1);
-  });
-
-  it('comes by command once the old one has been unloaded by command', async () => {
-    const folder = repository('m');
-    await using server = await startLifecycle(folder, roomFor(1));
-    await ask(server, 'm');
-    addVersion(folder, 2, 2);
-    await expect(server.admin.load('m')).rejects.toMatchObject({ reason: 'MEMORY_BUDGET_EXCEEDED' });
-    expect((await ask(server, 'm')).ref.version).toBe(1);
-    await server.admin.unload('m');
-    await server.admin.load('m');
-    expect((await ask(server, 'm')).ref.version).toBe(2);
   });
 });

@@ -1,0 +1,134 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { RUNTIME_BYTES } from '../../model-server/models/memory/predict.ts';
+import { type Harness, type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
+import { textEncoder, writeTextModel } from './onnx-writer.ts';
+import { temporaryFolder } from './repository.ts';
+import { liveWorkers, resetWorkers } from './watched-workers.ts';
+
+vi.mock('../../model-server/executor/thread-channel.ts', async (original) =>
+  (await import('./watched-workers.ts')).watched(await original()),
+);
+
+const MIB = 2 ** 20;
+/** Weights of a model of these tests, and so what it is measured as: resident memory does not move here. */
+const WEIGHTS = 16 * MIB;
+/** What is predicted for one: weights, the arena of the largest batch, and a thread. */
+const PREDICTED = 31 * MIB;
+
+const cleanUp: (() => unknown)[] = [];
+afterEach(async () => {
+  resetWorkers();
+  for (const undo of cleanUp.splice(0).reverse()) await undo();
+  expect(liveWorkers.size).toBe(0);
+});
+
+function repository(...models: string[]) {
+  const folder = temporaryFolder();
+  cleanUp.push(folder.remove);
+  for (const name of models) writeTextModel(folder.path, name, { weightBytes: WEIGHTS });
+  return folder.path;
+}
+
+/** A budget in which this many models fit, one of them while it is loaded; nothing is loaded before it is asked for. */
+const roomFor = (models: number): HarnessOptions => ({
+  preload: new Set(),
+  residentBytes: () => 0,
+  readMemory: () => ({ totalBytes: 1000 * MIB, availableBytes: 1000 * MIB }),
+  budgetBytes: RUNTIME_BYTES + (models - 1) * WEIGHTS + PREDICTED,
+});
+
+const end = { truncate: 'end' } as const;
+const ask = (server: Harness, model: string, version = 0) =>
+  server.lifecycle.serving.embed(target(model, { version }), ['a text'], end);
+const memory = (server: Harness) => server.admin.memory()[0]!;
+const loaded = (server: Harness) =>
+  Object.entries(server.states()).flatMap(([name, state]) => (state === 'ready' ? [name] : []));
+
+describe('a new version with room for one only', () => {
+  const addVersion = (folder: string, version: number, seed: number) => {
+    mkdirSync(join(folder, 'm', String(version)));
+    writeFileSync(
+      join(folder, 'm', String(version), 'model.onnx'),
+      textEncoder({ seed, weightBytes: WEIGHTS }),
+    );
+  };
+  const look = async (server: Harness) => {
+    // Files count as finished when they are the same at two looks.
+    await server.look();
+    await server.look();
+  };
+
+  it('does not drive out the one that serves; the list says why, and it comes when there is room', async () => {
+    const folder = repository('m', 'other');
+    await using server = await startLifecycle(folder, roomFor(1));
+    await ask(server, 'm');
+    addVersion(folder, 2, 2);
+    await look(server);
+    expect(server.evictions).toEqual([]);
+    expect(server.states()).toMatchObject({ 'm/1': 'ready', 'm/2': 'unloaded' });
+    const second = server.admin.list().find(({ name, version }) => name === 'm' && version === 2);
+    expect(second!.reason).toMatch(/model m version 2 needs \d+ MB on cpu; the budget is 83 MB/);
+    expect((await ask(server, 'm')).ref.version).toBe(1);
+    await look(server);
+    expect((await ask(server, 'm')).ref.version).toBe(1);
+    expect(server.evictions).toEqual([]);
+    // Somebody else needs the room, and the old one was idle: after that both stand alike, and the new one is meant.
+    await ask(server, 'other');
+    await server.admin.unload('other');
+    await look(server);
+    expect((await ask(server, 'm')).ref.version).toBe(2);
+    expect(server.states()).not.toHaveProperty('m/1');
+    expect(memory(server).rows).toMatchObject([{ owner: 'model m version 2' }]);
+  });
+
+  it('comes at a later look when the room has come', async () => {
+    const folder = repository('m', 'other');
+    await using server = await startLifecycle(folder, roomFor(2));
+    await ask(server, 'm');
+    await ask(server, 'other');
+    {
+      using _lease = await server.lifecycle.registry.acquire(target('other'));
+      addVersion(folder, 2, 2);
+      await look(server);
+      expect(server.states()).toMatchObject({ 'm/1': 'ready', 'm/2': 'unloaded', 'other/1': 'ready' });
+    }
+    await look(server);
+    expect(server.evictions).toEqual(['other/1']);
+    expect((await ask(server, 'm')).ref.version).toBe(2);
+    expect(loaded(server)).toEqual(['m/2']);
+  });
+
+  it('the same for files that change in their place', async () => {
+    const folder = repository('m', 'other');
+    await using server = await startLifecycle(folder, roomFor(1));
+    const before = (await ask(server, 'm')).ref.space;
+    rmSync(join(folder, 'm', '1'), { recursive: true });
+    addVersion(folder, 1, 2);
+    await look(server);
+    expect(server.evictions).toEqual([]);
+    expect(server.admin.list()[0]).toMatchObject({
+      state: 'ready',
+      reason: expect.stringMatching(/files have changed and can't be used.*needs \d+ MB/),
+    });
+    expect((await ask(server, 'm')).ref.space).toBe(before);
+    await ask(server, 'other');
+    await server.admin.unload('other');
+    await look(server);
+    expect((await ask(server, 'm')).ref.space).not.toBe(before);
+    expect(memory(server).rows).toHaveLength(1);
+  });
+
+  it('comes by command once the old one has been unloaded by command', async () => {
+    const folder = repository('m');
+    await using server = await startLifecycle(folder, roomFor(1));
+    await ask(server, 'm');
+    addVersion(folder, 2, 2);
+    await expect(server.admin.load('m')).rejects.toMatchObject({ reason: 'MEMORY_BUDGET_EXCEEDED' });
+    expect((await ask(server, 'm')).ref.version).toBe(1);
+    await server.admin.unload('m');
+    await server.admin.load('m');
+    expect((await ask(server, 'm')).ref.version).toBe(2);
+  });
+});
