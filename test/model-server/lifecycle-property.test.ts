@@ -1,118 +1,62 @@
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { ServingError } from '../../model-server/errors.ts';
-import { RUNTIME_BYTES } from '../../model-server/models/memory/predict.ts';
-import { expectConsistent } from './expect-consistent.ts';
-import { type Harness, type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
-import { writeTextModel } from './onnx-writer.ts';
+import { expect, it, vi } from 'vitest';
+import { addVersion, keepAsking, startLifecycle, target } from './lifecycle-harness.ts';
+import { textEncoder, writeTextModel } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
-import { liveWorkers, resetWorkers } from './watched-workers.ts';
 
-vi.mock('../../model-server/executor/thread-channel.ts', async (original) =>
-  (await import('./watched-workers.ts')).watched(await original()),
-);
+/** What may happen to a version folder; each is one step of somebody who works on the repository. */
+const STEPS = ['write', 'rewrite', 'tear', 'spoil', 'delete', 'look'] as const;
+const step = fc.record({ what: fc.constantFrom(...STEPS), version: fc.integer({ min: 2, max: 4 }) });
 
-const cleanUp: (() => unknown)[] = [];
-afterEach(async () => {
-  resetWorkers();
-  for (const undo of cleanUp.splice(0).reverse()) await undo();
-});
-
-function repository(...models: string[]) {
-  const folder = temporaryFolder();
-  cleanUp.push(folder.remove);
-  for (const name of models) writeTextModel(folder.path, name);
-  return folder.path;
-}
-
-const ask = (server: Harness, model: string) =>
-  server.lifecycle.serving.embed(target(model), ['a text'], { truncate: 'end' });
-const caught = (promise: Promise<unknown>) => promise.catch((error: unknown) => error);
-
-describe('any order of commands, requests and looks', () => {
-  const model = fc.constantFrom('a', 'b');
-  const asking = fc.record({ do: fc.constant('ask' as const), model, times: fc.integer({ min: 1, max: 8 }) });
-  const commanding = fc.record({ do: fc.constantFrom('load' as const, 'unload' as const), model });
-  const looking = fc.record({
-    do: fc.constantFrom('cleanUp' as const, 'look' as const, 'checkMemory' as const),
-  });
-  // Until something has happened, or until all that was begun is done.
-  const waiting = fc.constantFrom({ do: 'turns' as const }, { do: 'rest' as const });
-  const step = fc.oneof(
-    { weight: 4, arbitrary: asking },
-    { weight: 3, arbitrary: commanding },
-    { weight: 2, arbitrary: looking },
-    { weight: 3, arbitrary: waiting },
+it('whatever happens to newer versions, no request fails, and in the end the newest one that works answers', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 15 }), async (steps) => {
+      const { path, remove } = temporaryFolder();
+      const folder = writeTextModel(path, 'm');
+      await using server = await startLifecycle(path);
+      const ask = async () =>
+        (await server.lifecycle.serving.embed(target('m'), ['hello'], { truncate: 'end' })).ref.version;
+      const traffic = keepAsking(server, 'm', 2);
+      const sound = new Map([[1, true]]);
+      const write = (version: number, bytes: Uint8Array) => {
+        addVersion(folder, version);
+        writeFileSync(join(folder, `${version}`, 'model.onnx'), bytes);
+      };
+      try {
+        for (const [at, { what, version }] of steps.entries()) {
+          if (what === 'look') await server.look();
+          else if (what === 'delete') rmSync(join(folder, `${version}`), { recursive: true, force: true });
+          else if (what === 'write') write(version, textEncoder({ seed: version }));
+          else if (what === 'rewrite') write(version, textEncoder({ seed: version + at * 10 }));
+          else if (what === 'tear') write(version, textEncoder().subarray(0, 3000));
+          else write(version, textEncoder({ opset: 999 }));
+          if (what === 'delete') sound.delete(version);
+          else if (what !== 'look') sound.set(version, what === 'write' || what === 'rewrite');
+          // A change between two looks and one between none: both must do.
+          if (at % 2 === 0) await server.look();
+        }
+        await server.settle();
+        await server.look();
+        await traffic.oneMoreRound();
+        const answering = await ask();
+        expect(existsSync(join(folder, `${answering}`))).toBe(true);
+        const newest = Math.max(...sound.keys());
+        if (sound.get(newest)) expect(answering).toBe(newest);
+        // Once all is mended, the newest answers and nothing of the others is left.
+        for (const version of sound.keys()) write(version, textEncoder({ seed: version }));
+        await server.settle();
+        expect(await ask()).toBe(newest);
+        await vi.waitFor(() => expect(server.states()).toEqual({ [`m/${newest}`]: 'ready' }));
+        expect(server.admin.memory()[0]!.rows).toHaveLength(1);
+        await traffic.oneMoreRound();
+      } finally {
+        await traffic.stop();
+        remove();
+      }
+      expect(traffic.failures).toEqual([]);
+    }),
+    { numRuns: 8 },
   );
-  const MIB = 2 ** 20;
-  /** What a caller may hear when commands and evictions cross its request. */
-  const ALLOWED = ['MODEL_NOT_READY', 'MEMORY_BUDGET_EXCEEDED'];
-  const options: HarnessOptions = {
-    preload: new Set(),
-    residentBytes: () => 0,
-    readMemory: () => ({ totalBytes: 1000 * MIB, availableBytes: 1000 * MIB }),
-    defaults: { keepAliveMs: 0 },
-  };
-
-  function begin(
-    server: Harness,
-    taken: { do: 'load' | 'unload'; model: string } | { do: 'cleanUp' | 'look' | 'checkMemory' },
-  ) {
-    if ('model' in taken) return server.admin[taken.do](taken.model);
-    return taken.do === 'cleanUp' ? server.admin.cleanUp() : server[taken.do]();
-  }
-
-  it('settles each request with an answer or a reason that is allowed, and ends consistent', async () => {
-    const folder = repository('a', 'b');
-    const seen = { answers: 0, refusals: 0, evictions: 0 };
-    const steps = fc.array(step, { minLength: 8, maxLength: 16 });
-    // For one that is being loaded, or for both.
-    const budgetMib = fc.constantFrom(20, 100);
-    await fc.assert(
-      fc.asyncProperty(steps, budgetMib, async (taken, mib) => {
-        await using server = await startLifecycle(folder, {
-          ...options,
-          budgetBytes: RUNTIME_BYTES + mib * MIB,
-        });
-        const requests: Promise<unknown>[] = [];
-        const commands: Promise<unknown>[] = [];
-        const last = new Map<string, 'load' | 'unload'>();
-        for (const one of taken) {
-          if (one.do === 'ask') {
-            for (let i = 0; i < one.times; i++) requests.push(caught(ask(server, one.model)));
-          } else if (one.do === 'turns') {
-            for (let i = 0; i < 20; i++) await new Promise((turn) => setImmediate(turn));
-          } else if (one.do === 'rest') await Promise.all([...requests, ...commands]);
-          else {
-            if ('model' in one) last.set(one.model, one.do);
-            commands.push(caught(begin(server, one)));
-          }
-        }
-        for (const outcome of await Promise.all(requests)) {
-          if (outcome instanceof Error) {
-            expect(outcome).toBeInstanceOf(ServingError);
-            expect(ALLOWED).toContain((outcome as ServingError).reason);
-            seen.refusals++;
-          } else {
-            expect(outcome).toMatchObject({ vectors: [expect.any(Float32Array)] });
-            seen.answers++;
-          }
-        }
-        for (const outcome of await Promise.all(commands)) {
-          if (outcome instanceof Error) expect(outcome).toMatchObject({ reason: 'MEMORY_BUDGET_EXCEEDED' });
-        }
-        seen.evictions += server.evictions.length;
-        expectConsistent(server);
-        for (const name of ['a', 'b']) {
-          if (last.get(name) === 'unload') {
-            expect(server.states()[`${name}/1`]).toBe('unloaded');
-            await expect(ask(server, name)).rejects.toMatchObject({ reason: 'MODEL_NOT_READY' });
-          } else expect((await ask(server, name)).ref.name).toBe(name);
-        }
-      }),
-      { numRuns: 15 },
-    );
-    expect(liveWorkers.size).toBe(0);
-    expect(seen.answers).toBeGreaterThan(0);
-  });
-});
+}, 60_000);

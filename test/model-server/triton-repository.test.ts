@@ -194,6 +194,18 @@ describe('reshape', () => {
     }
   });
 
+  it('adds and takes away dimensions of length 1', async () => {
+    const server = await serve(
+      `max_batch_size: 0
+       input [ { name: "x" data_type: TYPE_FP32 format: FORMAT_NCHW dims: [ 1, 2, 2 ] reshape { shape: [ 1, 1, 4 ] } } ]
+       output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] reshape { shape: [ 1, 1, 4 ] } } ]`,
+      { parts: ['FP32'], dims: [1, 1, 4] },
+    );
+    const [y] = await infer(server, [fp32('x', [1, 2, 2], [1, 2, 3, 4])]);
+    expect(y!.shape).toEqual([4]);
+    expect(values(y!)).toEqual([2, 3, 4, 5]);
+  });
+
   it('of one output leaves the others alone', async () => {
     const graph = onnxModel({
       nodes: [
