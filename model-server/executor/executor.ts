@@ -4,9 +4,8 @@ import { buffersOf, resultOf } from './batch-message.ts';
 import { type Canary, canaryBatch, canaryFault } from './canary.ts';
 import type { Channel, Isolation } from './channel.ts';
 import { type InstancePlan, workerOptionsOf } from './devices.ts';
-import { openProcess } from './process-channel.ts';
+import { openChannel } from './open-channel.ts';
 import type { FromWorker, WorkerOptions } from './protocol.ts';
-import { openThread } from './thread-channel.ts';
 import type { After } from './timer.ts';
 
 /** The source runs as .ts; a build makes .js of it. */
@@ -17,6 +16,8 @@ export const workerUrl = new URL(
 
 /** Failed batches in a row after which an instance on a CPU has to prove itself; on a GPU it is one. */
 const SUSPECT_AFTER_FAILURES = 3;
+/** How many times as long as a batch the load of an instance may take. */
+const LOAD_LIMIT = 10;
 /** Longest wait for a thread to release its session, and again for one that was ended: in native code it can't be. */
 const GRACE_MS = 5000;
 
@@ -26,7 +27,7 @@ export interface WorkerExecutorOptions {
   session: Omit<WorkerOptions, 'provider' | 'deviceId' | 'providerRequired'>;
   plan: InstancePlan;
   isolation: Isolation;
-  /** Longest that one batch may take; 0 for ever. */
+  /** Longest that one batch may take, and a tenth of what a load may; 0 for ever. */
   watchdogMs: number;
   /** The program of the worker; tests put their own here. */
   worker?: URL | undefined;
@@ -65,8 +66,7 @@ export class WorkerExecutor implements Executor {
   constructor(options: WorkerExecutorOptions) {
     this.#options = options;
     this.#note = options.plan.note;
-    const open = options.isolation === 'process' ? openProcess : openThread;
-    this.#channel = open({
+    this.#channel = openChannel(options.isolation, {
       program: options.worker ?? workerUrl,
       env: options.env,
       onMessage: (message) => this.#onMessage(message),
@@ -74,6 +74,9 @@ export class WorkerExecutor implements Executor {
     });
     this.#channel.ended.then(this.#gone.resolve);
     this.#channel.post({ type: 'open', options: { ...options.session, ...workerOptionsOf(options.plan) } });
+    // Loads take their turn, so one without an end would keep every other model from being loaded.
+    const limitMs = options.watchdogMs * LOAD_LIMIT;
+    this.#arm(limitMs, `it was still loading after ${limitMs} ms, ${LOAD_LIMIT} times --watchdog-ms`);
   }
 
   /** Resolves when the model is loaded and the instance takes work. @throws ServingError MODEL_LOAD_FAILED */
@@ -132,6 +135,10 @@ export class WorkerExecutor implements Executor {
   close(): Promise<void> {
     if (this.#isClosing || this.#isKilled) return this.#gone.promise;
     this.#isClosing = true;
+    if (this.#isDead()) {
+      this.#kill();
+      return this.#gone.promise;
+    }
     this.#channel.post({ type: 'close' });
     if (this.#running.length === 0) this.#arm();
     return this.#gone.promise;
@@ -155,11 +162,12 @@ export class WorkerExecutor implements Executor {
   }
 
   #post(batch: Batch): Promise<BatchResult> {
+    // First, because it throws what can't be sent; answers come back in the order of what has been sent.
+    this.#channel.post({ type: 'run', batch }, buffersOf(batch));
     if (this.#state === 'idle') this.#state = 'busy';
     const running = Promise.withResolvers<BatchResult>();
     this.#running.push(running);
     if (this.#running.length === 1) this.#arm();
-    this.#channel.post({ type: 'run', batch }, buffersOf(batch));
     return running.promise;
   }
 
@@ -188,6 +196,7 @@ export class WorkerExecutor implements Executor {
   }
 
   #onReady({ info, note, residentBytes }: Extract<FromWorker, { type: 'ready' }>): void {
+    this.#disarm?.();
     this.#executionProvider = info.executionProvider;
     this.#note = [this.#note, note].filter((part) => part !== '').join('; ');
     this.#residentBytes = residentBytes;
@@ -239,14 +248,10 @@ export class WorkerExecutor implements Executor {
     if (this.#state === 'busy' && this.#running.length === 0) this.#state = 'idle';
   }
 
-  #arm(): void {
+  #arm(limitMs = this.#options.watchdogMs, why = `it gave no sign of life for ${limitMs} ms`): void {
     this.#startedMs = performance.now();
-    const { watchdogMs, after } = this.#options;
     this.#disarm?.();
-    if (watchdogMs > 0)
-      this.#disarm = after(watchdogMs, () =>
-        this.#endUnhealthy(`it gave no sign of life for ${watchdogMs} ms`),
-      );
+    if (limitMs > 0) this.#disarm = this.#options.after(limitMs, () => this.#endUnhealthy(why));
   }
 
   #endUnhealthy(why: string): void {
@@ -256,6 +261,7 @@ export class WorkerExecutor implements Executor {
   }
 
   #failLoad(why: string): void {
+    this.#disarm?.();
     this.#state = 'crashed';
     this.#opened.promise.catch(() => undefined);
     this.#opened.reject(new ServingError('MODEL_LOAD_FAILED', `${this.#options.owner}: ${why}`));

@@ -30,8 +30,8 @@ export function openProcess({ program, onMessage, onDeath, env }: ChannelOptions
   // A child that can't be reached is of no use, whatever it still does.
   child.on('disconnect', () => void child.kill('SIGKILL'));
   return {
-    // What a dead child can't take is told by its exit.
-    post: (message) => void child.send(message, () => undefined),
+    // What a dead child can't take is told by its exit. One that could not be started has no channel at all.
+    post: (message) => void (child.connected && child.send(message, () => undefined)),
     kill: () => void child.kill('SIGKILL'),
     ended: ended.promise,
   };
