@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { ServingError } from '../../model-server/errors.ts';
+import { eventually } from './eventually.ts';
 import { expectConsistent } from './expect-consistent.ts';
 import { type Harness, type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
 import { writeTextModel } from './onnx-writer.ts';
@@ -81,7 +82,7 @@ describe.each(['thread', 'process'] as const)('a worker in a %s is killed', (iso
     expect((await ask(server, 'm')).vectors).toHaveLength(1);
     expect(server.lifecycle.registry.ready).toBe(true);
     await others.stop();
-    await vi.waitFor(() => expectConsistent(server));
+    await eventually(() => expectConsistent(server));
   });
 
   it('while it runs: what it ran may be tried again, readiness goes and comes back with a new worker', async () => {
@@ -97,8 +98,8 @@ describe.each(['thread', 'process'] as const)('a worker in a %s is killed', (iso
     }
     // Those that still waited in the queue were answered by the new one, or can be asked again now.
     expect((await ask(server, 'm')).vectors).toHaveLength(1);
-    await vi.waitFor(() => expect(server.lifecycle.registry.ready).toBe(true));
-    await vi.waitFor(() => expect(seen.at(-1)).toBe(true));
+    await eventually(() => expect(server.lifecycle.registry.ready).toBe(true));
+    await eventually(() => expect(seen.at(-1)).toBe(true));
     expect(opened.filter((file) => file.includes('/m/'))).toHaveLength(2);
     await others.stop();
     expectConsistent(server);
@@ -110,13 +111,13 @@ describe.each(['thread', 'process'] as const)('a worker in a %s is killed', (iso
     expect(server.lifecycle.registry.ready).toBe(true);
     const worker = [...liveWorkers].find(({ modelFile }) => modelFile.includes('/m/'))!;
     worker.kill();
-    await vi.waitFor(() => expect(server.lifecycle.registry.ready).toBe(false), { interval: 1 });
+    await eventually(() => expect(server.lifecycle.registry.ready).toBe(false));
     const waiting = ask(server, 'm');
     expect((await ask(server, 'other')).vectors).toHaveLength(1);
     expect((await waiting).vectors).toHaveLength(1);
     expect(server.lifecycle.registry.ready).toBe(true);
     // Whoever only listens to changes has heard of it, too.
-    await vi.waitFor(() => expect(seen.at(-1)).toBe(true));
+    await eventually(() => expect(seen.at(-1)).toBe(true));
     expectConsistent(server);
   });
 
@@ -139,16 +140,16 @@ describe.each(['thread', 'process'] as const)('a worker in a %s is killed', (iso
     killAt('run', 'm', 2);
     expect(await caught(ask(server, 'm'))).toMatchObject({ row: { retryable: true } });
     // The second dies of the batch that it has to prove itself with.
-    await vi.waitFor(() => expect(server.states()['m/1']).toBe('failed'));
+    await eventually(() => expect(server.states()['m/1']).toBe('failed'));
     expect(await caught(ask(server, 'm'))).toMatchObject({
       reason: 'MODEL_NOT_READY',
       row: { retryable: true },
       message: expect.stringContaining('crashed more than 1 times within a minute'),
     });
-    await vi.waitFor(() => expect(seen.at(-1)).toBe(false));
+    await eventually(() => expect(seen.at(-1)).toBe(false));
     await server.admin.load('m');
     expect((await ask(server, 'm')).vectors).toHaveLength(1);
-    await vi.waitFor(() => expect(seen.at(-1)).toBe(true));
+    await eventually(() => expect(seen.at(-1)).toBe(true));
     await others.stop();
     expectConsistent(server);
   });

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { eventually } from './eventually.ts';
 import { startLifecycle, target } from './lifecycle-harness.ts';
 import { writeTextModel } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
@@ -73,7 +74,7 @@ describe('a lazy model', () => {
     leaving.abort(new Error('the client has gone'));
     await expect(gone).rejects.toThrow('the client has gone');
     held.release();
-    await vi.waitFor(() => expect(server.states()).toEqual({ 'm/1': 'ready' }));
+    await eventually(() => expect(server.states()).toEqual({ 'm/1': 'ready' }));
     await server.lifecycle.serving.embed(target('m'), ['b'], end);
     expect(opened).toHaveLength(1);
   });

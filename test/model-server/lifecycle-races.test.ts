@@ -2,6 +2,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
+import { eventually } from './eventually.ts';
 import { expectConsistent } from './expect-consistent.ts';
 import { type Harness, startLifecycle, target } from './lifecycle-harness.ts';
 import { writeTextModel } from './onnx-writer.ts';
@@ -143,7 +144,7 @@ describe('commands that race', () => {
     for (let look = 0; look < 3; look++) await server.look();
     held.release();
     await asked;
-    await vi.waitFor(() => expect(liveWorkers.size).toBe(0));
+    await eventually(() => expect(liveWorkers.size).toBe(0));
     expect(server.states()).toEqual({ 'other/1': 'unloaded' });
     await expect(ask(server)).rejects.toMatchObject({ reason: 'MODEL_NOT_FOUND' });
     expectConsistent(server);

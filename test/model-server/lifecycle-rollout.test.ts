@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Target } from '../../model-server/models/target.ts';
+import { eventually } from './eventually.ts';
 import { type Harness, type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
 import { writeTextModel } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
@@ -183,7 +184,7 @@ describe('a canary', () => {
     expect(status.decisions[0]!.why).toMatch(/minCosine 0\.99/);
     expect(readFileSync(file, 'utf8')).not.toContain('canary');
     await server.look();
-    expect(server.states()).toEqual({ 'm/2': 'ready' });
+    await eventually(() => expect(server.states()).toEqual({ 'm/2': 'ready' }));
     expect(await versionOf(server, 'a text')).toBe(2);
   });
 
@@ -226,7 +227,7 @@ describe('a canary', () => {
     ]);
     for (const text of names(20, 'text ')) expect(await versionOf(server, text)).toBe(2);
     await server.look();
-    expect(server.states()).toEqual({ 'm/2': 'ready' });
+    await eventually(() => expect(server.states()).toEqual({ 'm/2': 'ready' }));
   });
 });
 
@@ -246,10 +247,10 @@ describe('rollout.yaml', () => {
     write(`${NEAR}default: stable\naliases: { stable: { 2: 100 } }\n`);
     expect(await versionOf(server, 'a')).toBe(1);
     poll();
-    await vi.waitFor(async () => expect(await versionOf(server, 'a')).toBe(2));
+    await eventually(async () => expect(await versionOf(server, 'a')).toBe(2));
     write('aliases: { stable: nonsense }\n');
     poll();
-    await vi.waitFor(() => expect(server.admin.rolloutStatus('m').problem).toMatch(/aliases\.stable/));
+    await eventually(() => expect(server.admin.rolloutStatus('m').problem).toMatch(/aliases\.stable/));
     expect(await versionOf(server, 'a')).toBe(2);
   });
 

@@ -2,6 +2,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { RUNTIME_BYTES } from '../../model-server/models/memory/predict.ts';
+import { eventually } from './eventually.ts';
 import { type Harness, type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
 import { textEncoder, writeTextModel } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
@@ -79,7 +80,7 @@ describe('a new version with room for one only', () => {
     await server.admin.unload('other');
     await look(server);
     expect((await ask(server, 'm')).ref.version).toBe(2);
-    expect(server.states()).not.toHaveProperty('m/1');
+    await eventually(() => expect(server.states()).not.toHaveProperty('m/1'));
     expect(memory(server).rows).toMatchObject([{ owner: 'model m version 2' }]);
   });
 
