@@ -145,7 +145,7 @@ function reason(
     const faster = others.some((other) => other.precision === 'int8' || other.precision === 'uint8')
       ? '; --variant int8 is smaller and faster'
       : '';
-    return `full precision${level}: vectors match the reference and do not depend on their batch${faster}`;
+    return `full precision by its name${level}: vectors then match the reference and do not depend on their batch${faster}`;
   }
   return `the most precise file there is (${precision}${made}); there is none of full precision${caution}`;
 }

@@ -7,7 +7,8 @@ export type Reference = { kind: 'hub'; id: string; revision: string } | { kind: 
 
 const hubId = /^(?:[A-Za-z0-9][\w.-]{0,95}\/)?[A-Za-z0-9][\w.-]{0,95}$/;
 const gitRevision = /^[A-Za-z0-9][\w./-]{0,199}$/;
-const modelName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+/** The server takes folders with these endings for unfinished ones. */
+const modelName = /^(?!.*\.(?:tmp|partial)$)[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
 /**
  * Reads `owner/name`, `owner/name@revision`, or a path. A path starts with a dot or a slash, so that it can't be taken
@@ -40,16 +41,21 @@ export function nameOf(reference: Reference, given: string | undefined): string 
   if (given !== undefined) {
     if (modelName.test(given)) return given;
     throw usage(
-      `--name ${JSON.stringify(given)} can't name a model: up to 128 letters, digits, dots, dashes and underscores, a letter or digit first`,
+      `--name ${JSON.stringify(given)} can't name a model: up to 128 letters, digits, dots, dashes and underscores, a letter or digit first, not ending in .tmp or .partial`,
     );
   }
   const last = reference.kind === 'hub' ? reference.id.split('/').at(-1)! : folderName(reference.folder);
-  const safe = last
-    .toLowerCase()
+  // Letters lose their accents rather than become dashes.
+  const plain = last
+    .normalize('NFKD')
+    .replace(/\p{Mark}/gu, '')
+    .toLowerCase();
+  const safe = plain
     .replace(/[^a-z0-9._-]+/g, '-')
     .replace(/^[^a-z0-9]+/, '')
-    .slice(0, 128);
-  if (safe !== '') return safe;
+    .slice(0, 128)
+    .replace(/-+$/, '');
+  if (modelName.test(safe)) return safe;
   throw usage(`no model name can be made from ${JSON.stringify(last)}: give one with --name`);
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Dirent } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 import { lock } from './lock.ts';
 import { versionsOf } from './manifest.ts';
@@ -34,7 +34,7 @@ export async function openStaging(
 ): Promise<Staging> {
   const id = createHash('sha256').update(JSON.stringify(key)).digest('hex').slice(0, 16);
   const folder = join(modelFolder, `.pull-${id}`);
-  await mkdir(modelFolder, { recursive: true });
+  await makeFolder(modelFolder);
   const held = await lock(`${folder}.lock`, { pid, what });
   await mkdir(folder, { recursive: true });
   return {
@@ -55,6 +55,20 @@ export async function openStaging(
       await rmdir(modelFolder).catch(() => undefined);
     },
   };
+}
+
+/** Step by step: Node's recursive call never ends on file systems that refuse new folders as if their parent were missing. */
+async function makeFolder(folder: string): Promise<void> {
+  const isMissing = (error: unknown) => (error as NodeJS.ErrnoException).code === 'ENOENT';
+  try {
+    await stat(folder);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    await makeFolder(dirname(folder));
+    await mkdir(folder).catch((failure: NodeJS.ErrnoException) => {
+      if (failure.code !== 'EEXIST') throw failure;
+    });
+  }
 }
 
 async function entriesOf(folder: string): Promise<Dirent[]> {

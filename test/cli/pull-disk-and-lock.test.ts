@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { openStaging } from '../../cli/pull/staging.ts';
 import { checkManifest, downloads, embedderFiles, hubWith, MODEL, pullFixture } from './pull-setup.ts';
 
 describe('a full disk', () => {
@@ -35,6 +36,12 @@ describe('a full disk', () => {
       expect(downloads(hub)).toHaveLength(1);
     },
   );
+});
+
+test.skipIf(!existsSync('/proc/self'))('a repository that can not be made is told, and soon', async () => {
+  // This file system refuses new folders as if the one above were missing.
+  const staging = openStaging('/proc/nowhere/models/m', { key: ['a'], what: 'a', pid: 1 });
+  await expect(staging).rejects.toMatchObject({ code: 'ENOENT' });
 });
 
 test('a repository that can not be one is told without a stack', async () => {

@@ -80,7 +80,7 @@ test.each([
 
 test('a choice says why, and what else there is', () => {
   const { why, alternatives } = chooseOnnx(published, { variant: 'auto' }, vnni);
-  expect(why).toMatch(/^full precision: .*--variant int8/);
+  expect(why).toMatch(/^full precision by its name: .*--variant int8/);
   expect(alternatives).toHaveLength(6);
   expect(chooseOnnx(published, { variant: 'int8' }, vnni).why).toContain(
     'made for avx512_vnni, which this processor has',
@@ -158,15 +158,24 @@ describe('references', () => {
   test.each([
     [{ kind: 'hub', id: 'Owner/All-MiniLM-L6-v2', revision: 'main' }, undefined, 'all-minilm-l6-v2'],
     [{ kind: 'hub', id: 'Owner/_x', revision: 'main' }, undefined, 'x'],
-    [{ kind: 'folder', folder: '/a/My Model (1)' }, undefined, 'my-model-1-'],
+    [{ kind: 'folder', folder: '/a/My Model (1)' }, undefined, 'my-model-1'],
     [{ kind: 'folder', folder: `/hub/models--a--B.x/snapshots/${'a'.repeat(40)}` }, undefined, 'b.x'],
     [{ kind: 'hub', id: 'a/b', revision: 'main' }, 'Given_1', 'Given_1'],
   ] as const)('%j with --name %s is called %s', (reference, given, name) => {
     expect(nameOf(reference, given)).toBe(name);
   });
 
-  test.each(['', '.hidden', '../x', 'a/b', 'a b', 'x'.repeat(129)])('--name %j is refused', (given) => {
-    expect(() => nameOf({ kind: 'hub', id: 'a/b', revision: 'main' }, given)).toThrow('--name');
+  test.each(['', '.hidden', '../x', 'a/b', 'a b', 'x'.repeat(129), 'a.tmp', 'a.partial'])(
+    '--name %j is refused',
+    (given) => {
+      expect(() => nameOf({ kind: 'hub', id: 'a/b', revision: 'main' }, given)).toThrow('--name');
+    },
+  );
+
+  test('a folder in any letters gives a name that the server takes', () => {
+    const named = (folder: string) => nameOf({ kind: 'folder', folder }, undefined);
+    expect(named('/m/Ünï mödel (v2)')).toBe('uni-model-v2');
+    for (const folder of ['/m/模型', '/m/half.partial']) expect(() => named(folder)).toThrow('--name');
   });
 
   test('a snapshot of the Hugging Face cache tells model and commit', () => {

@@ -21,7 +21,7 @@ test('pulls from the hub, tells each file, and says where the version is', async
   const hub = await fakeHub({ files: embedderFiles(), lfs: [MODEL] });
   const { repository, options } = setting(hub.url, { HF_TOKEN: 'hf_topsecret' });
   const { code, out, err } = await nereid(['pull', 'acme/Tiny-Embedder@main'], options);
-  expect(err).toContain('onnx/model.onnx: full precision');
+  expect(err).toContain('onnx/model.onnx: full precision by its name');
   expect(err).toContain('there are also onnx/model_int8.onnx');
   expect(err).toMatch(/^got tokenizer\.json \(17 B\)$/m);
   const folder = join(repository, 'tiny-embedder', '1');
