@@ -80,6 +80,16 @@ describe('a repository', () => {
     });
   });
 
+  it('tells of an ensemble that it is not served, not that its model file is missing', async () => {
+    const path = temporary();
+    mkdirSync(join(path, 'm', '1'), { recursive: true });
+    writeFileSync(
+      join(path, 'm', 'config.pbtxt'),
+      'platform: "ensemble" ensemble_scheduling { step [ { model_name: "a" model_version: -1 } ] }',
+    );
+    expect(await why(path)).toMatch(/platform: is "ensemble".*; ensemble_scheduling: is not served/);
+  });
+
   it('is not kept from being ready by what file systems put there', async () => {
     const path = temporary();
     writeTextModel(path, 'lost+found');

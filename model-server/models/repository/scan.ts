@@ -84,6 +84,7 @@ async function scanFolder(
     facts,
     problems,
     modelFilename: message ? modelFilename(message) : 'model.onnx',
+    configProblem: problems[0],
   };
   const versions: VersionFiles[] = [];
   for (const number of numbers.sort((a, b) => a - b)) {
@@ -151,6 +152,8 @@ interface VersionContext extends Place {
   facts: KnownFacts;
   problems: string[];
   modelFilename: string;
+  /** What is wrong with the configuration. */
+  configProblem: string | undefined;
 }
 
 /** One that can't be read must not take away the others. */
@@ -187,7 +190,8 @@ async function scanVersion(version: number, context: VersionContext): Promise<Ve
   const shortcoming = await checkUnlessGone(() => checkVersion(marks, context.modelFilename, facts));
   if (shortcoming === undefined) return { ...files, complete: true };
   if (shortcoming.isFinal) context.problems.push(`version ${version}: ${shortcoming.why}`);
-  return { ...files, complete: false, why: shortcoming.why };
+  // An ensemble, or another kind of model, has no model file; what its configuration says is what one needs to know.
+  return { ...files, complete: false, why: context.configProblem ?? shortcoming.why };
 }
 
 /** A file that goes away while it is looked at leaves its version incomplete. */
