@@ -134,4 +134,4 @@ it('ten models with room for three, ten thousand requests: none is lost, and the
   expect(liveWorkers.size).toBeLessThanOrEqual(ROOM_FOR);
   expectConsistent(server);
   expect(server.admin.memory()[0]!.usedBytes).toBe(RUNTIME_BYTES + liveWorkers.size * WEIGHTS);
-});
+}, 180_000);
