@@ -113,7 +113,7 @@ export class Versions {
     if (this.#policy.kind === 'latest') {
       // A newest version that can't serve must not take down the model when the server starts again.
       for (const version of numbers.filter((number) => !served.includes(number)).reverse()) {
-        if (this.#canServe()) break;
+        if (this.#canServe(there)) break;
         await bringUp(version);
         const slot = this.#slots.get(version);
         if (slot !== undefined) slot.served = false;
@@ -143,8 +143,9 @@ export class Versions {
     return [...this.#slots.values()].sort((a, b) => b.active.files.version - a.active.files.version);
   }
 
-  #canServe(): boolean {
-    return [...this.#slots.values()].some(({ active }) => active.state !== 'failed');
+  /** Whether a version that stays can answer; what has left the folder is about to go. */
+  #canServe(there: ReadonlyMap<number, unknown>): boolean {
+    return [...this.#slots].some(([version, { active }]) => there.has(version) && active.state !== 'failed');
   }
 
   /** Makes these files the active ones of their version. @returns why that was not possible */

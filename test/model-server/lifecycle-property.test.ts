@@ -57,6 +57,6 @@ it('whatever happens to newer versions, no request fails, and in the end the new
       }
       expect(traffic.failures).toEqual([]);
     }),
-    { numRuns: 8 },
+    { numRuns: 8, endOnFailure: true },
   );
 }, 60_000);

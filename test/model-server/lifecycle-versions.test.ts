@@ -137,6 +137,22 @@ describe('a version that is deleted while it serves', () => {
   });
 });
 
+it('when the newest version is deleted and the one before it is bad, the next one is warm before it goes', async () => {
+  const { path, folder } = repository([1, 3]);
+  const server = await start(path);
+  const traffic = keepAsking(server, 'm');
+  await traffic.oneMoreRound();
+  addVersion(folder, 2, { opset: 999 });
+  await server.settle();
+  rmSync(join(folder, '3'), { recursive: true });
+  await server.settle();
+  await traffic.oneMoreRound();
+  await traffic.stop();
+  expect(traffic.failures).toEqual([]);
+  expect(await ask(server)).toBe(1);
+  await vi.waitFor(() => expect(server.states()).toEqual({ 'm/1': 'ready', 'm/2': 'failed' }));
+});
+
 describe('a model whose folder is deleted while it serves', () => {
   it('finishes what it has begun and is gone, with its memory', async () => {
     const { path, folder } = repository([1]);
