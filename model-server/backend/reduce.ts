@@ -52,6 +52,8 @@ function pool(
   out: Float32Array,
 ): void {
   const { width, options } = how;
+  // A text of no tokens, not even special ones, has no direction: its vector stays zero instead of none at all.
+  if (how.tokens === 0) return;
   // A model that pools by itself gives one state per row; then there is nothing left to pool.
   const tokens = states.length === width || options.pooling === 'cls' ? 1 : how.tokens;
   // Sums are kept in doubles so that the result does not depend on float32 rounding order.

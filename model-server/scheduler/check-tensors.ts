@@ -1,6 +1,7 @@
+import { isUtf8 } from 'node:buffer';
 import { ServingError } from '../errors.ts';
 import type { RawTensor, TensorSpec } from '../types.ts';
-import { elementBytes, offsetOfElement, type TensorCall } from './tensor-call.ts';
+import { elementBytes, elementsOf, offsetOfElement, type TensorCall } from './tensor-call.ts';
 
 /** No tensor of use has more dimensions; a model of unknown shape would otherwise be asked for any number of them. */
 const MAX_RANK = 32;
@@ -20,7 +21,7 @@ export interface CheckOptions {
  * @param request inputs in any order; `outputs` names the wanted ones, none means all
  * @returns the call with its inputs in the model's order
  * @throws ServingError SHAPE_MISMATCH for a tensor that is missing, unknown or of another type, shape or size;
- *   BATCH_TOO_LARGE; INVALID_INPUT for an output that is not there
+ *   BATCH_TOO_LARGE; INVALID_INPUT for an output that is not there, or strings that are not UTF-8
  */
 export function checkTensors(
   specs: { inputs: readonly TensorSpec[]; outputs: readonly TensorSpec[] },
@@ -82,6 +83,13 @@ function checkInput(spec: TensorSpec, { dataType, shape, data }: RawTensor, { ow
     if (end !== data.byteLength)
       throw refuse(
         `has ${data.byteLength} bytes, which are not the ${elements} length-prefixed elements of ${given}`,
+      );
+    const wrong = elementsOf(data).findIndex((element) => !isUtf8(element));
+    // The runtime carries strings only; there it would be the model that fails.
+    if (wrong !== -1)
+      throw new ServingError(
+        'INVALID_INPUT',
+        `${owner}: element ${wrong} of input ${spec.name} is not UTF-8.`,
       );
   } else if (data.byteLength !== elements * elementBytes[dataType]) {
     throw refuse(`has ${data.byteLength} bytes, but ${given} takes ${elements * elementBytes[dataType]}`);

@@ -1,6 +1,12 @@
 import { type BatchLimits, chooseBatch } from './batch-policy.ts';
 import type { Item, TensorItem, TextItem } from './item.ts';
 
+/**
+ * Bytes of raw tensors that are joined at most; a call with more runs alone. Beyond this a wider batch saves nothing that
+ * one would notice, but holds a copy of all of it.
+ */
+const MOST_JOINED_BYTES = 32 * 2 ** 20;
+
 /** Items that may share one batch. */
 export type Company = { kind: 'text'; items: TextItem[] } | { kind: 'tensors'; items: TensorItem[] };
 
@@ -32,10 +38,12 @@ export function chooseItems(company: Company, limits: BatchLimits, freeInstances
   // As with texts, free instances share the work.
   const share = Math.ceil(rowsOf(company.items) / Math.max(1, freeInstances));
   const maxRows = Math.min(limits.maxItems, share);
-  let rows = 0;
+  let [rows, bytes] = [0, 0];
   const items = company.items.filter((item, index) => {
-    if (index > 0 && rows + item.rows > maxRows) return false;
+    const fits = rows + item.rows <= maxRows && bytes + item.bytes <= MOST_JOINED_BYTES;
+    if (index > 0 && !fits) return false;
     rows += item.rows;
+    bytes += item.bytes;
     return true;
   });
   return { kind: 'tensors', items };

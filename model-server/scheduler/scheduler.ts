@@ -288,7 +288,9 @@ export class Scheduler {
   }
 
   #idle(): boolean {
-    return this.#queue.size === 0 && this.#retries.length === 0 && this.#running === 0;
+    // Retries whose callers have gone wait for nothing; no instance may ever come by to clear them away.
+    const isSettled = this.#retries.every((item) => item.isSettled);
+    return this.#queue.size === 0 && isSettled && this.#running === 0;
   }
 
   #tellIdle(): void {

@@ -85,6 +85,17 @@ export function offsetOfElement(data: Uint8Array, count: number, from = 0): numb
   return at <= data.byteLength ? at : undefined;
 }
 
+/** The elements of BYTES data that is known to be whole, as views of it. */
+export function elementsOf(data: Uint8Array): Uint8Array[] {
+  const elements: Uint8Array[] = [];
+  for (let at = 0; at < data.byteLength; ) {
+    const end = offsetOfElement(data, 1, at)!;
+    elements.push(data.subarray(at + 4, end));
+    at = end;
+  }
+  return elements;
+}
+
 function concatenated(parts: readonly Uint8Array[]): Uint8Array {
   const data = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
   let at = 0;

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
+import { chooseItems } from '../../model-server/scheduler/choose-items.ts';
+import { TensorItem } from '../../model-server/scheduler/item.ts';
 import { values } from './raw-tensors.ts';
 import { call, settle, setUp } from './scheduler-setup.ts';
 
@@ -51,6 +53,19 @@ describe('raw tensors', () => {
     }
     expect(kinds).toEqual(['tokens', 'tensors', 'tokens']);
     expect(pool.held).toHaveLength(0);
+  });
+
+  it('join up to a limit of bytes', () => {
+    const MiB = 2 ** 20;
+    const items = [20, 20, 8, 1].map((size) => {
+      const inputs = [
+        { ...call([1]).inputs[0]!, shape: [1, (size * MiB) / 4], data: new Uint8Array(size * MiB) },
+      ];
+      return new TensorItem({ ...call([1]), inputs }, { enqueuedUs: 0, onSettled: () => undefined });
+    });
+    const limits = { maxItems: 32, maxTokens: 1, overheadTokens: 0 };
+    const chosen = chooseItems({ kind: 'tensors', items }, limits, 1);
+    expect(chosen.items).toEqual([items[0], items[2], items[3]]);
   });
 
   it('join up to the limit of rows; what is larger by itself runs alone', async () => {

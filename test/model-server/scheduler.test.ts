@@ -269,6 +269,19 @@ describe('failures', () => {
     expect(pool.held).toHaveLength(0);
   });
 
+  it('close does not wait for retries whose callers have gone', async () => {
+    const { clock, pool, scheduler, submit } = setUp();
+    const caller = new AbortController();
+    for (const id of [1, 2]) submit(id, { signal: caller.signal });
+    clock.tick();
+    // As when the instance has to prove itself before it takes work again.
+    pool.take = () => undefined;
+    pool.held[0]!.fail(new ServingError('BATCH_FAILED', 'bad row'));
+    await settle();
+    caller.abort();
+    await scheduler.close();
+  });
+
   it('fails the batch of a crashed instance as retryable and does not run it again', async () => {
     const { clock, pool, submit } = setUp();
     const promise = submit(1);

@@ -156,11 +156,18 @@ describe('element types', () => {
   });
 
   it('strings that are no UTF-8 are refused, and hurt only themselves', async () => {
-    const { infer } = await open(tensorModel({ parts: ['BYTES'] }));
+    const { infer, pool } = await open(tensorModel({ parts: ['BYTES'] }));
     const bad = blobs('s', [1, 4], ['a', Uint8Array.of(0xff, 0xfe), 'b', 'c']);
     const [good, poison] = await Promise.allSettled([infer([s('a')]), infer([bad])]);
     expect(good.status).toBe('fulfilled');
     expect((poison as PromiseRejectedResult).reason).toMatchObject({
+      reason: 'INVALID_INPUT',
+      message: expect.stringMatching(/element 1 of input s is not UTF-8/),
+    });
+    // As a warm-up sample, which nobody checks before.
+    await expect(
+      pool.take()!.run({ kind: 'tensors', rows: 1, inputs: [bad], outputs: [] }),
+    ).rejects.toMatchObject({
       reason: 'BATCH_FAILED',
       message: expect.stringMatching(/input s: element 1 is not UTF-8/),
     });

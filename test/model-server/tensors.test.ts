@@ -58,6 +58,19 @@ describe('checkTensors', () => {
     );
   });
 
+  it('refuses strings that are not UTF-8: the caller is to blame, not the model', () => {
+    const bad = blobs('s', [2, 1], ['é', Uint8Array.of(0xc3, 0x28)]);
+    expect(() => check([x(2), bad])).toThrowError(
+      expect.objectContaining({
+        reason: 'INVALID_INPUT',
+        message: 'model m version 1: element 1 of input s is not UTF-8.',
+      }),
+    );
+    // Its parts would be UTF-8 only together.
+    const halves = blobs('s', [2, 1], [Uint8Array.of(0xc3), Uint8Array.of(0xa9)]);
+    expect(() => check([x(2), halves])).toThrowError(/element 0/);
+  });
+
   it('refuses more rows than the limit, unknown outputs, and outputs named twice', () => {
     expect(() => check([x(5), s('a', 'b', 'c', 'd', 'e')])).toThrowError(
       expect.objectContaining({ reason: 'BATCH_TOO_LARGE', message: expect.stringMatching(/5 rows.*the 4/) }),
