@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Surroundings } from './source.ts';
@@ -55,15 +55,31 @@ export async function writeManifests(
   );
 }
 
-/** The provenance of each version of a model that was pulled, by version; what can't be read is left out. */
+/** The provenance of each version of a model that was pulled, by version; what can't be read or lacks files is left out. */
 export async function pulledVersions(modelFolder: string): Promise<Map<number, Provenance>> {
   const found = new Map<number, Provenance>();
   for (const version of await versionsOf(modelFolder)) {
-    const text = await readFile(join(modelFolder, String(version), PROVENANCE_FILE), 'utf8').catch(() => '');
+    const folder = join(modelFolder, String(version));
+    const text = await readFile(join(folder, PROVENANCE_FILE), 'utf8').catch(() => '');
     const read = provenanceSchema.safeParse(asJson(text));
-    if (read.success) found.set(version, read.data);
+    if (read.success && (await hasAllFiles(folder))) found.set(version, read.data);
   }
   return found;
+}
+
+/** Whether all that its manifest lists is there; what is in the files is for the server to check. */
+async function hasAllFiles(folder: string): Promise<boolean> {
+  const manifest = await readFile(join(folder, MANIFEST_FILE), 'utf8').catch(() => '');
+  const targets = manifest.split('\n').flatMap((line) => /^[0-9a-f]{64} {2}(.+)$/.exec(line)?.[1] ?? []);
+  const found = await Promise.all(
+    targets.map((target) =>
+      stat(join(folder, target)).then(
+        (stats) => stats.isFile(),
+        () => false,
+      ),
+    ),
+  );
+  return targets.length > 0 && found.every(Boolean);
 }
 
 /** The version folders of a model, lowest first; none if the model is not there. */

@@ -40,6 +40,16 @@ test('a folder gives the same version as the hub, and the same folder again give
   expect(readdirSync(join(fixture.repository, 'tiny'))).toEqual(['1', '2']);
 });
 
+test('a version that lost a file does not count as there', async () => {
+  const folder = fill(emptyFolder(), embedderFiles());
+  const fixture = pullFixture();
+  const { folder: first } = await fixture.fromFolder(folder);
+  rmSync(join(first, 'model.onnx'));
+  const again = await fixture.fromFolder(folder);
+  expect(again).toMatchObject({ version: 2, unchanged: false });
+  expect(checkManifest(again.folder)).toEqual(embedderTargets);
+});
+
 test('the links of a Hugging Face cache are resolved, and its commit is kept', async () => {
   const commit = 'ab'.repeat(20);
   const cache = join(emptyFolder(), 'models--acme--tiny');
