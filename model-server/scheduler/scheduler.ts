@@ -162,7 +162,6 @@ export class Scheduler {
   #enqueue(items: readonly Item[], signal: AbortSignal | undefined): void {
     cancelTogether(items, signal);
     for (const item of items) if (!item.isSettled) this.#queue.push(item);
-    // All items of a call have one deadline.
     if (items[0] !== undefined) this.#deadlines.watch(items[0].deadlineUs);
     this.#deferPump();
   }

@@ -2,6 +2,7 @@ import { appendFileSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFile
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
+import { textEncoderTable, writeTextModel } from './onnx-writer.ts';
 import { copyShippedModel, shippedRepository, temporaryFolder } from './repository.ts';
 
 const cleanUp: (() => unknown)[] = [];
@@ -154,13 +155,14 @@ describe('a repository', () => {
 
   it('gives another space to other weights outside the model file, and to another tokenizer', async () => {
     const path = repository();
-    const weights = copyShippedModel(path, 'weights');
-    writeFileSync(join(weights, '1', 'model.onnx_data'), 'other weights');
-    const tokenizer = copyShippedModel(path, 'tokenizer');
-    appendFileSync(join(tokenizer, 'tokenizer_config.json'), ' ');
-    copyShippedModel(path, 'same');
-    for (const name of ['weights', 'tokenizer', 'same']) writeFileSync(join(path, name, 'config.pbtxt'), '');
-    expect(new Set(Object.values(await spacesOf(path))).size).toBe(3);
+    const external = 'table.bin';
+    for (const name of ['one', 'same', 'tokenizer']) writeTextModel(path, name, { external });
+    appendFileSync(join(path, 'tokenizer', 'tokenizer_config.json'), ' ');
+    writeTextModel(path, 'weights', { external });
+    writeFileSync(join(path, 'weights', '1', external), textEncoderTable({ seed: 2 }));
+    const { one, same, tokenizer, weights } = await spacesOf(path);
+    expect(same).toBe(one);
+    expect(new Set([one, tokenizer, weights]).size).toBe(3);
   });
 
   it('leaves out a link that leads nowhere', async () => {
