@@ -52,25 +52,59 @@ async function copy(
   checkedPath(path, from);
   onEvent({ event: 'file_started', file: path, bytes, resumedFrom: 0 });
   await rm(target, { recursive: true, force: true });
+  const progress = (doneBytes: number) => onEvent({ event: 'file_progress', file: path, bytes, doneBytes });
   try {
-    // Shares the blocks where the file system can; a link is resolved, so that the version stands by itself.
-    await copyFile(await realpath(from), target, constants.COPYFILE_FICLONE);
+    // A link is resolved, so that the version stands by itself.
+    const real = await realpath(from);
+    const shared = await shareBlocks(real, target);
+    const copied = await takeOver(shared ? target : real, {
+      into: shared ? undefined : target,
+      signal,
+      progress,
+    });
     const handle = await open(target, 'r+');
     await handle.chmod(0o644);
     await handle.sync();
     await handle.close();
+    onEvent({ event: 'file_done', file: path, bytes: copied.bytes, sha256: copied.sha256 });
+    return copied.sha256;
   } catch (error) {
     throw await diskFailure(error, { what: path, target, missingBytes: bytes, surroundings });
   }
-  const hash = createHash('sha256');
-  let doneBytes = 0;
-  // The copy is what is hashed, so that the manifest speaks of what is there even if the original changes meanwhile.
-  for await (const part of createReadStream(target, { highWaterMark: 1024 * 1024, signal })) {
-    hash.update(part as Buffer);
-    doneBytes += (part as Buffer).length;
-    onEvent({ event: 'file_progress', file: path, bytes, doneBytes });
+}
+
+/** Where the file system can, a copy takes neither time nor room. */
+async function shareBlocks(from: string, target: string): Promise<boolean> {
+  try {
+    await copyFile(from, target, constants.COPYFILE_FICLONE_FORCE);
+    return true;
+  } catch {
+    await rm(target, { force: true });
+    return false;
   }
-  const sha256 = hash.digest('hex');
-  onEvent({ event: 'file_done', file: path, bytes: doneBytes, sha256 });
-  return sha256;
+}
+
+/**
+ * Hashes a file, and writes what is hashed `into` another: the manifest speaks of what is there even if the original
+ * changes meanwhile.
+ */
+async function takeOver(
+  from: string,
+  options: { into: string | undefined; signal: AbortSignal; progress: (doneBytes: number) => void },
+): Promise<{ bytes: number; sha256: string }> {
+  const { into, signal, progress } = options;
+  const writing = into === undefined ? undefined : await open(into, 'wx');
+  const hash = createHash('sha256');
+  let bytes = 0;
+  try {
+    for await (const part of createReadStream(from, { highWaterMark: 1024 * 1024, signal })) {
+      await writing?.appendFile(part as Buffer);
+      hash.update(part as Buffer);
+      bytes += (part as Buffer).length;
+      progress(bytes);
+    }
+  } finally {
+    await writing?.close();
+  }
+  return { bytes, sha256: hash.digest('hex') };
 }

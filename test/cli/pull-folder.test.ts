@@ -40,6 +40,26 @@ test('a folder gives the same version as the hub, and the same folder again give
   expect(readdirSync(join(fixture.repository, 'tiny'))).toEqual(['1', '2']);
 });
 
+test('stops in the middle of a large file, and leaves nothing', async () => {
+  const bytes = 64 * 1024 * 1024;
+  const folder = fill(emptyFolder(), { ...embedderFiles(), 'tokenizer.json': Buffer.alloc(bytes, 32) });
+  const stopping = new AbortController();
+  const seen: number[] = [];
+  const fixture = pullFixture();
+  const pulled = fixture.fromFolder(folder, {
+    signal: stopping.signal,
+    onEvent: (event) => {
+      if (event.event !== 'file_progress' || event.file !== 'tokenizer.json') return;
+      seen.push(event.doneBytes);
+      stopping.abort(new Error('stopped'));
+    },
+  });
+  await expect(pulled).rejects.toThrow();
+  expect(seen[0]).toBeLessThan(bytes);
+  expect(seen.at(-1)).toBeLessThan(bytes);
+  expect(fixture.paths()).toEqual([]);
+});
+
 test('a version that lost a file does not count as there', async () => {
   const folder = fill(emptyFolder(), embedderFiles());
   const fixture = pullFixture();
