@@ -37,7 +37,9 @@ export const serverConfigSchema = z.object({
   }),
   exitOnError: toggle
     .default(false)
-    .meta({ description: 'end when any model fails to load at the start (else only when none works)' }),
+    .meta({
+      description: 'end when any model fails to load at the start (else only in mode none, when none works)',
+    }),
   strictReadiness: toggle.default(true).meta({
     description: 'be ready only when every model is (else as soon as requests are taken)',
   }),

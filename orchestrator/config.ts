@@ -19,7 +19,7 @@ export const ragConfigSchema = z.object({
   embedModel: z
     .string()
     .default('')
-    .meta({ description: 'model that embeds (empty: the only one that does)' }),
+    .meta({ description: 'model that embeds new collections (empty: the only one that does)' }),
   rerankModel: z
     .string()
     .default('')
