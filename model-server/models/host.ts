@@ -1,6 +1,6 @@
 import type { AvailableDevices } from '../executor/devices.ts';
 import type { Log } from '../log.ts';
-import type { SchedulerObserver } from '../scheduler/scheduler.ts';
+import type { SchedulerObserver } from '../scheduler/scheduler-options.ts';
 import type { MemoryBudget } from './memory/budget.ts';
 import type { LoadGate } from './memory/measure.ts';
 import type { ModelState } from './reports.ts';

@@ -1,8 +1,6 @@
 import { ServingError } from '../errors.ts';
 import type { Executor, ExecutorPool, Reduction, TokenRow } from '../types.ts';
-import type { BatchLimits } from './batch-policy.ts';
 import { type Company, chooseItems, companyOf, hasRoom } from './choose-items.ts';
-import type { Clock } from './clock.ts';
 import { DeadlineTimer } from './deadline-timer.ts';
 import {
   cancelTogether,
@@ -14,7 +12,8 @@ import {
   TextItem,
 } from './item.ts';
 import { type Load, loadOf } from './load.ts';
-import { BoundedQueue, type QueueLimits } from './queue.ts';
+import { BoundedQueue } from './queue.ts';
+import type { SchedulerOptions, SubmitOptions } from './scheduler-options.ts';
 import type { TensorCall } from './tensor-call.ts';
 import { WaitEstimate } from './wait-estimate.ts';
 
@@ -26,32 +25,6 @@ import { WaitEstimate } from './wait-estimate.ts';
 const PREFETCH_ITEMS = 8;
 /** How many waiting inputs are sorted by length to form one batch. */
 const WINDOW = 256;
-
-export interface SchedulerOptions {
-  /** Model and version, for messages. */
-  owner: string;
-  batch: BatchLimits;
-  queue: QueueLimits;
-  /** Longest that the oldest input may wait for company while an instance is free, in microseconds. */
-  queueDelayUs: number;
-  /** Numbers of inputs (rows of raw tensors) at which it waits no longer; a full batch never waits. */
-  preferredSizes?: readonly number[] | undefined;
-  clock: Clock;
-  observer?: SchedulerObserver | undefined;
-}
-
-/** Where the scheduler tells what it did, for metrics. */
-export interface SchedulerObserver {
-  batchDone(batch: { rows: number; tokens: number; paddedTokens: number; computeUs: number }): void;
-  itemQueued(queueUs: number): void;
-}
-
-/** Options of one call; all its inputs share them. */
-export interface SubmitOptions {
-  signal?: AbortSignal | undefined;
-  /** On the scheduler's clock. */
-  deadlineUs?: number | undefined;
-}
 
 /**
  * Turns single inputs into batches for one model version: waits until an instance is free, then forms the batch from
@@ -132,8 +105,9 @@ export class Scheduler {
   /** Refuses new inputs, finishes what waits and runs. */
   async close(): Promise<void> {
     this.#closed ??= new ServingError('MODEL_DRAINING', `${this.#options.owner} is being unloaded.`);
-    if (this.#idle()) return;
-    await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+    const idle = new Promise<void>((resolve) => this.#onIdle.push(resolve));
+    this.#tellIdle();
+    await idle;
   }
 
   /** Refuses new inputs, fails what waits, and fails what runs once its instance has been ended. */
@@ -141,6 +115,7 @@ export class Scheduler {
     this.#closed = reason;
     this.#destroyed = true;
     this.#failWaiting(reason);
+    this.#tellIdle();
   }
 
   #refuseWhenDown(): void {
@@ -233,7 +208,7 @@ export class Scheduler {
   /** @returns the earliest deadline of those that go on waiting */
   #expireWaiting(): number {
     const nowUs = this.#options.clock.nowUs();
-    const left = this.#queue.window(Infinity).filter((item) => !this.#expire(item, nowUs));
+    const left = this.#waiting.filter((item) => !item.isSettled && !this.#expire(item, nowUs));
     return left.reduce((earliest, { deadlineUs }) => Math.min(earliest, deadlineUs), Infinity);
   }
 
@@ -276,8 +251,11 @@ export class Scheduler {
   }
 
   #failWaiting(reason: ServingError): void {
-    for (const item of [...this.#retries.splice(0), ...this.#queue.window(Number.POSITIVE_INFINITY)])
-      item.settle(reason);
+    for (const item of this.#waiting) item.settle(reason);
+  }
+
+  get #waiting(): Item[] {
+    return [...this.#retries, ...this.#queue.window(Infinity)];
   }
 
   /** How long the queue would take from now, never below 1 ms. */
@@ -288,8 +266,7 @@ export class Scheduler {
 
   #idle(): boolean {
     // Retries whose callers have gone wait for nothing; no instance may ever come by to clear them away.
-    const isSettled = this.#retries.every((item) => item.isSettled);
-    return this.#queue.size === 0 && isSettled && this.#running === 0;
+    return this.#queue.size === 0 && this.#running === 0 && this.#retries.every((item) => item.isSettled);
   }
 
   #tellIdle(): void {

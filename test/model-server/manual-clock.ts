@@ -6,6 +6,11 @@ export class ManualClock implements Clock {
   #timers: { atUs: number; task: () => void }[] = [];
   #deferred: (() => void)[] = [];
 
+  /** How many timers are set. */
+  get timers(): number {
+    return this.#timers.length;
+  }
+
   nowUs(): number {
     return this.#nowUs;
   }

@@ -1,4 +1,5 @@
-import { Scheduler, type SchedulerOptions } from '../../model-server/scheduler/scheduler.ts';
+import { Scheduler } from '../../model-server/scheduler/scheduler.ts';
+import type { SchedulerOptions } from '../../model-server/scheduler/scheduler-options.ts';
 import type { TensorCall } from '../../model-server/scheduler/tensor-call.ts';
 import { GatedPool } from './gated-pool.ts';
 import { ManualClock } from './manual-clock.ts';

@@ -140,7 +140,7 @@ describe('admission', () => {
 
 describe('cancel and deadline', () => {
   it('ends the wait of an input at its deadline, though no instance is free', async () => {
-    const { clock, pool, submit } = setUp();
+    const { clock, pool, scheduler, submit } = setUp();
     submit(1);
     clock.tick();
     const late = submit(2, { deadlineUs: 3000 });
@@ -155,7 +155,11 @@ describe('cancel and deadline', () => {
       reason: 'DEADLINE_EXCEEDED',
       message: expect.stringMatching(/after 1 ms in the queue/),
     });
-    clock.advance(2000);
+    // Each look goes through all that wait, so that there are a hundred a second at most.
+    clock.advance(9999);
+    await settle();
+    expect(scheduler.queuedItems).toBe(2);
+    clock.advance(1);
     await expect(late).rejects.toMatchObject({ reason: 'DEADLINE_EXCEEDED' });
     pool.held[0]!.succeed();
     await settle();
@@ -163,6 +167,32 @@ describe('cancel and deadline', () => {
     pool.held[0]!.succeed();
     await expect(patient).resolves.toMatchObject({});
   });
+
+  it('ends the wait of an input that is to be tried again alone, too', async () => {
+    const { clock, pool, submit } = setUp();
+    const [one, two] = [submit(1, { deadlineUs: 1000 }), submit(2)];
+    clock.tick();
+    pool.take = () => undefined;
+    pool.held[0]!.fail(new ServingError('BATCH_FAILED', 'bad row'));
+    await settle();
+    clock.advance(1000);
+    await expect(one).rejects.toMatchObject({ reason: 'DEADLINE_EXCEEDED' });
+    pool.failForGood(new ServingError('BACKEND_UNAVAILABLE', 'gone'));
+    await expect(two).rejects.toMatchObject({ reason: 'BACKEND_UNAVAILABLE' });
+  });
+
+  it.each(['close', 'destroy'] as const)(
+    '%s leaves no timer behind that would keep the server from ending',
+    async (how) => {
+      const { clock, pool, scheduler, submit } = setUp();
+      const answered = submit(1, { deadlineUs: 3_600_000_000 });
+      clock.tick();
+      pool.held[0]!.succeed();
+      await answered;
+      await scheduler[how](new ServingError('SERVER_STOPPING', 'bye'));
+      expect(clock.timers).toBe(0);
+    },
+  );
 
   it('does not end what runs at its deadline', async () => {
     const { clock, pool, submit } = setUp();

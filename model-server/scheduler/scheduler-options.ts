@@ -1,0 +1,29 @@
+import type { BatchLimits } from './batch-policy.ts';
+import type { Clock } from './clock.ts';
+import type { QueueLimits } from './queue.ts';
+
+export interface SchedulerOptions {
+  /** Model and version, for messages. */
+  owner: string;
+  batch: BatchLimits;
+  queue: QueueLimits;
+  /** Longest that the oldest input may wait for company while an instance is free, in microseconds. */
+  queueDelayUs: number;
+  /** Numbers of inputs (rows of raw tensors) at which it waits no longer; a full batch never waits. */
+  preferredSizes?: readonly number[] | undefined;
+  clock: Clock;
+  observer?: SchedulerObserver | undefined;
+}
+
+/** Where the scheduler tells what it did, for metrics. */
+export interface SchedulerObserver {
+  batchDone(batch: { rows: number; tokens: number; paddedTokens: number; computeUs: number }): void;
+  itemQueued(queueUs: number): void;
+}
+
+/** Options of one call; all its inputs share them. */
+export interface SubmitOptions {
+  signal?: AbortSignal | undefined;
+  /** On the scheduler's clock. */
+  deadlineUs?: number | undefined;
+}
