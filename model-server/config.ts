@@ -35,11 +35,9 @@ export const serverConfigSchema = z.object({
     description:
       'models to load at the start: all, none, or names with commas between them; the others load on their first request',
   }),
-  exitOnError: toggle
-    .default(false)
-    .meta({
-      description: 'end when any model fails to load at the start (else only in mode none, when none works)',
-    }),
+  exitOnError: toggle.default(false).meta({
+    description: 'end when any model fails to load at the start (else only in mode none, when none works)',
+  }),
   strictReadiness: toggle.default(true).meta({
     description: 'be ready only when every model is (else as soon as requests are taken)',
   }),
@@ -55,7 +53,7 @@ export const serverConfigSchema = z.object({
     .meta({ description: 'memory of each GPU that models may take, in MB (0: not counted)' }),
   memoryFloorMb: wholeNumber.default(0).meta({
     description:
-      'free memory of the machine or cgroup in MB below which idle models are unloaded at once (0: 5 % of the total)',
+      'free memory of the machine or cgroup in MB below which idle models are unloaded at once, and loads are refused (0: 5 % of the total, 2000 at most)',
   }),
   memoryCheckMs: count.default(5000).meta({
     description: 'milliseconds between two looks at free memory and at models that were idle for too long',

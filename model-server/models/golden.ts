@@ -26,7 +26,10 @@ export function readGolden(folders: readonly string[]): Golden | undefined {
   const fail = (why: string): never => {
     throw new ServingError('MODEL_CONFIG_INVALID', `${file}: ${why}`);
   };
-  const { size } = statSync(file);
+  const stat = statSync(file);
+  // Reading a named pipe would wait for a writer for ever.
+  if (!stat.isFile()) fail('it is no regular file');
+  const { size } = stat;
   if (size > MOST_BYTES) fail(`${size} bytes are above the limit of ${MOST_BYTES}; keep fewer texts`);
   let json: unknown;
   try {

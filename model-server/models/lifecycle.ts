@@ -44,6 +44,8 @@ export interface LifecycleOptions {
 
 const BUDGET_SHARE = 0.8;
 const FLOOR_SHARE = 0.05;
+/** On a large machine a share would keep models out of memory that is free in plenty. */
+const MOST_FLOOR_BYTES = 2e9;
 
 /** All that lives as long as the server does: models, memory, and the looks at both from time to time. */
 export class Lifecycle {
@@ -65,7 +67,7 @@ export class Lifecycle {
     const { totalBytes } = read();
     // The runtime comes with the first model and stays; it is nobody's in particular.
     const baseBytes = residentBytes() + RUNTIME_BYTES;
-    const floorBytes = options.floorBytes ?? totalBytes * FLOOR_SHARE;
+    const floorBytes = options.floorBytes ?? Math.min(totalBytes * FLOOR_SHARE, MOST_FLOOR_BYTES);
     const limitBytes = options.budgetBytes ?? totalBytes * BUDGET_SHARE;
     const freeBytes = () => read().availableBytes - floorBytes;
     this.#addBudget('cpu', { limitBytes, baseBytes, freeBytes });

@@ -100,7 +100,10 @@ function readRow(input: WarmupInput, { folder, rows, elements, rowBytes, fail }:
   const base = realPath(folder);
   if (base === undefined || !file.startsWith(base + sep))
     return fail(`${input.source} is outside of warmup/`);
-  const { size } = statSync(file);
+  const stat = statSync(file);
+  // Reading a named pipe would wait for a writer for ever.
+  if (!stat.isFile()) return fail(`${input.source} is no regular file`);
+  const { size } = stat;
   if (size * rows > MOST_BYTES)
     return fail(
       `${input.source} has ${size} bytes for each of ${rows} rows; the limit is ${MOST_BYTES} in all`,

@@ -18,6 +18,7 @@ export function whyNoneServes(
   const leftOut = isLeftOut
     ? [`its version policy (${policyText(versionPolicy)}) serves none of its versions (${whole.join(', ')})`]
     : [];
-  const why = [...failed, ...waiting, ...leftOut, ...problems].filter(Boolean).join('; ');
+  const reasons = new Set([...failed, ...waiting, ...leftOut, ...problems].filter(Boolean));
+  const why = [...reasons].join('; ');
   return `no version of model ${name} can serve: ${why || 'its folder holds none that is complete'}`;
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { ServingError } from '../errors.ts';
@@ -9,6 +9,9 @@ import type { TokenRow } from '../types.ts';
 const PIECE_CHARS = 32_768;
 /** How long tokenising may hold the event loop at a stretch, in milliseconds. */
 const SLICE_MS = 5;
+
+/** Of one of a tokenizer's files; the largest vocabularies take a tenth of it. */
+const MOST_BYTES = 256 * 1024 * 1024;
 
 export interface EncodedText {
   row: TokenRow;
@@ -188,6 +191,14 @@ function readFirst(folders: readonly string[], name: string): TextFile {
     throw new ServingError(
       'MODEL_LOAD_FAILED',
       `${name} is missing: expected in ${where}. Copy it from the model's page on the hub.`,
+    );
+  }
+  const stat = statSync(path);
+  // Reading a named pipe would wait for a writer for ever.
+  if (!stat.isFile() || stat.size > MOST_BYTES) {
+    throw new ServingError(
+      'MODEL_LOAD_FAILED',
+      `${path} must be a regular file of at most ${MOST_BYTES} bytes; it has ${stat.size}.`,
     );
   }
   return { path, text: readFileSync(path, 'utf8') };
