@@ -32,6 +32,8 @@ export interface PoolOptions {
 
 const RESPAWN_WINDOW_MS = 60_000;
 const FIRST_RESPAWN_MS = 100;
+/** Requests wait for the instance that comes back. */
+const LONGEST_RESPAWN_MS = 5000;
 
 /** The instances of one model version. A crashed one is started again with growing pauses, but not for ever. */
 export class Pool implements ExecutorPool {
@@ -154,7 +156,7 @@ export class Pool implements ExecutorPool {
       this.#giveUp(crashed);
       return;
     }
-    const delayMs = FIRST_RESPAWN_MS * 2 ** (crashesMs.length - 1);
+    const delayMs = Math.min(FIRST_RESPAWN_MS * 2 ** (crashesMs.length - 1), LONGEST_RESPAWN_MS);
     onCrash?.({ owner, why, respawnInMs: delayMs });
     const cancel = this.#after(delayMs, () => {
       this.#pendingRespawns.delete(cancel);

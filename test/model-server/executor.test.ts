@@ -110,6 +110,19 @@ describe('a pool of worker threads', () => {
     expect(pool.take()).toBeUndefined();
   });
 
+  it('waits no longer than 5 s before a respawn, since requests wait for it', async () => {
+    const pool = makePool({ modelFile: 'any', maxRespawns: 8 });
+    await pool.open();
+    const delaysMs: number[] = [];
+    for (let crash = 0; crash < 8; crash++) {
+      await expect(runOn(pool, 666)).rejects.toThrow();
+      delaysMs.push(...pending());
+      fire(delaysMs.at(-1)!);
+      await freed(pool);
+    }
+    expect(delaysMs).toEqual([100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+  });
+
   it('close ends the threads, destroy ends even one that hangs; both can be called twice', async () => {
     const pool = makePool({ instances: 2 });
     await pool.open();
