@@ -8,6 +8,7 @@ import type {
   InferOutcome,
   InferRequest,
   RerankOutcome,
+  RerankRequest,
   TokenizeOutcome,
 } from '../models/run-task.ts';
 import type { Answered } from '../models/serving.ts';
@@ -24,11 +25,7 @@ export interface Signature {
 /** What the api asks of the models. Every method throws ServingError only. */
 export interface ServingPort {
   embed(target: Target, texts: readonly string[], options: CallOptions): Promise<Answered<EmbedOutcome>>;
-  rerank(
-    target: Target,
-    texts: { query: string; documents: readonly string[] },
-    options: CallOptions,
-  ): Promise<Answered<RerankOutcome>>;
+  rerank(target: Target, request: RerankRequest, options: CallOptions): Promise<Answered<RerankOutcome>>;
   tokenize(
     target: Target,
     texts: readonly string[],

@@ -15,9 +15,20 @@ const MOST_TEXTS = 64;
  * @throws ServingError VERSION_NOT_FOUND, TASK_NOT_SUPPORTED for models that make no vectors, and whatever a load fails with
  */
 export async function compareVersions(model: Model, a: number, b: number): Promise<Comparison> {
+  for (const version of [a, b]) refuseUnserved(model, version);
   const texts = await textsOf(model, [a, b]);
   const [first, second] = [await vectorsOf(model, a, texts), await vectorsOf(model, b, texts)];
   return judge(first, second);
+}
+
+/** The moment to compare is before a version gets traffic, so who asks too early is told how to go on. */
+function refuseUnserved(model: Model, version: number): void {
+  const isServed = model.versions.some((placed) => placed.version.files.version === version);
+  if (isServed || !model.folder.versions.some((files) => files.version === version)) return;
+  throw new ServingError(
+    'VERSION_NOT_FOUND',
+    `version ${version} of model ${model.name} is in its folder but not served. Give it an alias of its own first, which changes nothing for others: nereid rollout set ${model.name} compared ${version}=1`,
+  );
 }
 
 async function textsOf(model: Model, versions: readonly number[]): Promise<readonly string[]> {

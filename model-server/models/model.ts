@@ -8,9 +8,9 @@ import { Rollout } from './rollout/rollout.ts';
 import type { RolloutPlan } from './rollout/status.ts';
 import type { Target, Task } from './target.ts';
 import type { Lease, ModelVersion } from './version.ts';
-import { versionFacts } from './version-facts.ts';
+import { readFact, usability, versionFacts } from './version-facts.ts';
 import { type PlacedVersion, Versions } from './versions.ts';
-import { whyNoneServes } from './why-none-serves.ts';
+import { notReady } from './why-none-serves.ts';
 
 export interface ModelOptions {
   host: VersionHost;
@@ -59,6 +59,7 @@ export class Model {
       nowMs: Date.now,
       log: host.log,
       facts: () => versionFacts(this.#folder, (version) => this.#versions.get(version)),
+      readFact: (version) => readFact(this.#folder, version, this.#override),
       // A plan may name versions that the policy would leave out, or need some no longer.
       onPlan: (plan) => {
         this.#plan = plan;
@@ -113,7 +114,7 @@ export class Model {
   /** Why no request could be answered although it is to be served; undefined when one could. */
   get shortcoming(): ServingError | undefined {
     if (!this.#wanted || this.current !== undefined) return undefined;
-    return new ServingError('MODEL_NOT_READY', this.#whyNot(undefined), { retryAfterMs: 1000 });
+    return notReady(this.#folder, this.versions);
   }
 
   /** Brings it in line with its folder; of changes that come while it is at work only the newest counts. @returns what failed */
@@ -203,8 +204,13 @@ export class Model {
    * MEMORY_BUDGET_EXCEEDED
    */
   async acquire(target: Target, signal?: AbortSignal): Promise<Lease> {
-    for (;;) {
+    for (let turn = 0; ; turn++) {
       const version = this.#choose(target);
+      if (version === undefined) {
+        if (turn > 0) throw notReady(this.#folder, this.versions);
+        await orAborted(this.#work, signal);
+        continue;
+      }
       const lease = version.tryLease();
       if (lease !== undefined) return lease;
       // Nothing is loaded for a caller who has gone already.
@@ -219,26 +225,21 @@ export class Model {
     return own === '' ? '' : this.rollout.claimedSpace(version.files.version, own);
   }
 
-  #choose(target: Target): ModelVersion {
+  /** The version that is to answer; undefined while the one that the rollout means is only being put in place. */
+  #choose(target: Target): ModelVersion | undefined {
     this.#refuseWhenDown();
-    const named = target.version > 0 ? this.#known(target.version) : undefined;
-    const chosen = this.#ofSpace(named ?? this.#byRollout(target) ?? this.current, target);
+    const number = target.version || this.#byRollout(target);
+    if (target.version === 0 && number !== undefined && this.#versions.get(number) === undefined) return;
+    const chosen = this.#ofSpace(number === undefined ? this.current : this.#known(number), target);
     if (chosen !== undefined && chosen.state !== 'failed') return chosen;
-    throw new ServingError('MODEL_NOT_READY', this.#whyNot(chosen), { retryAfterMs: 1000 });
-  }
-
-  #whyNot(chosen: ModelVersion | undefined): string {
-    if (chosen !== undefined) return `${chosen.owner} has failed: ${chosen.reason}`;
-    return whyNoneServes(this.#folder, this.versions);
+    throw notReady(this.#folder, this.versions, chosen);
   }
 
   #refuseWhenDown(): void {
     if (this.#closed !== undefined) throw this.#closed;
     if (!this.#wanted) {
-      throw new ServingError(
-        'MODEL_NOT_READY',
-        `model ${this.name} is unloaded. Load it with: nereid models load ${this.name}`,
-      );
+      const message = `model ${this.name} is unloaded. Load it with: nereid models load ${this.name}`;
+      throw new ServingError('MODEL_NOT_READY', message);
     }
     if (this.#draining) {
       throw new ServingError('MODEL_DRAINING', `model ${this.name} is drained and takes no requests.`, {
@@ -260,10 +261,10 @@ export class Model {
     return failures;
   }
 
-  #byRollout({ alias, stickyKey }: Target): ModelVersion | undefined {
-    const isUsable = (version: number) => (this.#versions.get(version)?.state ?? 'failed') !== 'failed';
-    const version = this.rollout.choose({ alias, key: stickyKey }, isUsable);
-    return version === undefined ? undefined : this.#known(version);
+  #byRollout({ alias, stickyKey }: Target): number | undefined {
+    return this.rollout.choose({ alias, key: stickyKey }, (version) =>
+      usability(this.#versions.get(version)),
+    );
   }
 
   /** Vectors of two spaces must not be mixed: who expects one gets a version that has it, or none. */

@@ -1,3 +1,4 @@
+import { ServingError } from '../errors.ts';
 import { checkTensors } from '../scheduler/check-tensors.ts';
 import { systemClock } from '../scheduler/clock.ts';
 import type { ItemResult } from '../scheduler/item.ts';
@@ -31,6 +32,13 @@ export interface EmbedOutcome {
   vectors: Float32Array[];
   encoded: EncodedText[];
   timings: Timings;
+}
+
+export interface RerankRequest {
+  query: string;
+  documents: readonly string[];
+  /** The only way of scoring that will do; absent: whatever the model does. */
+  kind?: ScoreKind | undefined;
 }
 
 export interface RerankOutcome {
@@ -93,16 +101,21 @@ export async function embedTexts(
   };
 }
 
-/** Scores of documents against a query, in the way this model can. @throws ServingError */
+/**
+ * Scores of documents against a query, in the way this model can.
+ * @throws ServingError TASK_NOT_SUPPORTED, before anything is computed, when that is not the wanted one
+ */
 export async function rerankDocuments(
   loaded: LoadedText,
-  { query, documents }: { query: string; documents: readonly string[] },
+  { query, documents, kind: wanted }: RerankRequest,
   options: CallOptions,
 ): Promise<RerankOutcome> {
+  const kind = scoreKindOf(loaded);
+  if (wanted !== undefined && wanted !== kind)
+    throw new ServingError('TASK_NOT_SUPPORTED', `${loaded.owner} scores by ${kind}, not by ${wanted}.`);
   loaded.scheduler.refuseEarly(documents.length);
   const started = performance.now();
   const prepare = prepareOptions(loaded, options);
-  const kind = scoreKindOf(loaded);
   const encoded =
     kind === 'cross_encoder'
       ? await preparePairs(loaded.text.tokenizer, { query, documents }, prepare)

@@ -13,6 +13,7 @@ import {
   isText,
   type LoadedText,
   type RerankOutcome,
+  type RerankRequest,
   rerankDocuments,
   type TokenizeOutcome,
   tokenizeTexts,
@@ -24,10 +25,18 @@ export type Answered<T> = T & { ref: VersionRef };
 
 interface Work<T> {
   run: (loaded: Loaded, options: CallOptions) => Promise<T>;
-  /** What a mirrored request is compared by; absent for what is not worth mirroring. */
-  compare?: (mirrored: T, answered: T) => Agreement;
+  /** Absent for what is not worth mirroring. */
+  mirror?: MirrorWork<T>;
+}
+
+/** How another version is asked the same, and compared. */
+interface MirrorWork<T> {
+  run: (loaded: Loaded, options: CallOptions) => Promise<T>;
+  compare: (mirrored: T, answered: T) => Agreement;
+  /** Whether all of the request is mirrored, so that the times can be compared. */
+  isWhole: boolean;
   /** What decides whether it is mirrored: a busy caller's key would decide for all its requests. */
-  text?: string | undefined;
+  text: string | undefined;
 }
 
 type Agreement =
@@ -36,6 +45,8 @@ type Agreement =
 
 /** Longest that a mirrored request may take; nobody waits for it. */
 const MIRROR_MS = 30_000;
+/** Texts of one request that are mirrored: a comparison needs no more, and a bulk request must not fill a queue twice. */
+const MOST_MIRRORED = 32;
 
 /** Failures that say nothing about the version that was to answer: most are the caller's doing. */
 const NOT_THE_VERSIONS: readonly Reason[] = [
@@ -64,29 +75,37 @@ export class Serving {
   embed(target: Target, texts: readonly string[], options: CallOptions): Promise<Answered<EmbedOutcome>> {
     return this.#serve(withKey(target, texts[0]), options, {
       run: (loaded, call) => embedTexts(textOf(loaded, 'embed'), texts, call),
-      compare: (mirrored, answered) => ({
-        kind: 'embed',
-        vectors: mirrored.vectors,
-        againstVectors: answered.vectors,
-      }),
-      text: texts[0],
+      mirror: {
+        run: (loaded, call) => embedTexts(textOf(loaded, 'embed'), texts.slice(0, MOST_MIRRORED), call),
+        compare: (mirrored, { vectors }) => ({
+          kind: 'embed',
+          vectors: mirrored.vectors,
+          againstVectors: vectors.slice(0, MOST_MIRRORED),
+        }),
+        isWhole: texts.length <= MOST_MIRRORED,
+        text: texts[0],
+      },
     });
   }
 
   /** Scores of documents against a query, in their order. @throws ServingError */
-  rerank(
-    target: Target,
-    texts: { query: string; documents: readonly string[] },
-    options: CallOptions,
-  ): Promise<Answered<RerankOutcome>> {
-    return this.#serve(withKey(target, texts.query), options, {
-      run: (loaded, call) => rerankDocuments(textOf(loaded, 'rerank'), texts, call),
-      compare: (mirrored, answered) => ({
-        kind: 'rerank',
-        scores: mirrored.results.map(({ rawScore }) => rawScore),
-        againstScores: answered.results.map(({ rawScore }) => rawScore),
-      }),
-      text: texts.query,
+  rerank(target: Target, request: RerankRequest, options: CallOptions): Promise<Answered<RerankOutcome>> {
+    const { query, documents } = request;
+    const sample = { ...request, documents: documents.slice(0, MOST_MIRRORED) };
+    const scoresOf = ({ results }: RerankOutcome) =>
+      results.slice(0, MOST_MIRRORED).map(({ rawScore }) => rawScore);
+    return this.#serve(withKey(target, query), options, {
+      run: (loaded, call) => rerankDocuments(textOf(loaded, 'rerank'), request, call),
+      mirror: {
+        run: (loaded, call) => rerankDocuments(textOf(loaded, 'rerank'), sample, call),
+        compare: (mirrored, answered) => ({
+          kind: 'rerank',
+          scores: scoresOf(mirrored),
+          againstScores: scoresOf(answered),
+        }),
+        isWhole: documents.length <= MOST_MIRRORED,
+        text: query,
+      },
     });
   }
 
@@ -143,7 +162,7 @@ export class Serving {
     }
     const ms = performance.now() - started;
     model.rollout.record({ version: of, ms, ok: true });
-    if (work.compare !== undefined) this.#mirror(target, { lease, outcome, ms }, work);
+    if (work.mirror !== undefined) this.#mirror(target, { lease, outcome, ms }, work.mirror);
     return { ...outcome, ref: refOf(lease) };
   }
 
@@ -151,12 +170,12 @@ export class Serving {
   #mirror<T extends object>(
     target: Target,
     answered: { lease: ModelLease; outcome: T; ms: number },
-    { run, compare, text = '' }: Work<T>,
+    { run, compare, isWhole, text = '' }: MirrorWork<T>,
   ): void {
     const { model, version } = answered.lease;
     const against = version.files.version;
     const other = model.rollout.shadowOf(against, text);
-    if (other === undefined || compare === undefined) return;
+    if (other === undefined) return;
     model.rollout.mirror({ version: other, against }, async (closing) => {
       const signal = AbortSignal.any([closing, AbortSignal.timeout(MIRROR_MS)]);
       using lease = await model.acquire({ ...target, version: other, alias: '', expectSpace: '' }, signal);
@@ -164,7 +183,8 @@ export class Serving {
       const outcome = await run(lease.loaded, { truncate: 'end', signal });
       const ms = performance.now() - started;
       const agreement = compare(outcome, answered.outcome);
-      model.rollout.recordShadow({ version: other, against, ms, againstMs: answered.ms, ...agreement });
+      const againstMs = isWhole ? answered.ms : undefined;
+      model.rollout.recordShadow({ version: other, against, ms, againstMs, ...agreement });
     });
   }
 }

@@ -1,9 +1,22 @@
+import { ServingError } from '../errors.ts';
 import type { ModelFolder } from './repository/version-files.ts';
 import { policyText } from './repository/version-policy.ts';
+import type { ModelVersion } from './version.ts';
 import type { PlacedVersion } from './versions.ts';
 
+/** The error of a request that no version of a model can answer, or not the `chosen` one. */
+export function notReady(
+  folder: ModelFolder,
+  placed: readonly PlacedVersion[],
+  chosen?: ModelVersion,
+): ServingError {
+  const why =
+    chosen === undefined ? whyNoneServes(folder, placed) : `${chosen.owner} has failed: ${chosen.reason}`;
+  return new ServingError('MODEL_NOT_READY', why, { retryAfterMs: 1000 });
+}
+
 /** Why no version of a model can answer: what failed, what is incomplete, what its version policy leaves out. */
-export function whyNoneServes(
+function whyNoneServes(
   { name, versions: inFolder, versionPolicy, problems }: ModelFolder,
   placed: readonly PlacedVersion[],
 ): string {

@@ -219,7 +219,7 @@ describe('administration over HTTP, felt by gRPC', () => {
     await expect(client.ask(RerankService.method.rerank, request)).rejects.toMatchObject({
       code: status.UNIMPLEMENTED,
       details: expect.stringMatching(
-        /model text version \d scores by late_interaction, not by CROSS_ENCODER/,
+        /model text version \d scores by late_interaction, not by cross_encoder/,
       ),
     });
   });

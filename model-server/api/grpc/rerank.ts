@@ -28,19 +28,13 @@ async function rerank(deps: ApiDeps, request: RerankRequest, context: CallContex
   const started = performance.now();
   refuseTooMany(request.documents.length, deps.maxInputsPerCall);
   const { query, documents } = request;
+  const kind = wantedKind(request.kind);
   const target = targetOf(request, 'rerank', context);
   const outcome = await deps.serving.rerank(
     target,
-    { query, documents },
+    { query, documents, kind },
     { ...context, truncate: truncation(request) },
   );
-  const { kind, ref } = outcome;
-  if (request.kind !== ScoreKind.UNSPECIFIED && request.kind !== KINDS[kind]) {
-    throw new ServingError(
-      'TASK_NOT_SUPPORTED',
-      `model ${ref.name} version ${ref.version} scores by ${kind}, not by ${ScoreKind[request.kind]}.`,
-    );
-  }
   const ranked = outcome.results
     .map(({ score, rawScore, encoded }, index) =>
       create(RerankResultSchema, {
@@ -54,9 +48,17 @@ async function rerank(deps: ApiDeps, request: RerankRequest, context: CallContex
     // Equal scores keep the order of the request, so that an answer can be reproduced.
     .sort((a, b) => b.rawScore - a.rawScore || a.index - b.index);
   return create(RerankResponseSchema, {
-    model: modelRef(ref),
-    kind: KINDS[kind],
+    model: modelRef(outcome.ref),
+    kind: KINDS[outcome.kind],
     results: request.topN > 0 ? ranked.slice(0, request.topN) : ranked,
     timings: timings(outcome.timings, started),
   });
+}
+
+/** @throws ServingError INVALID_INPUT for a number that stands for no kind */
+function wantedKind(asked: ScoreKind): keyof typeof KINDS | undefined {
+  if (asked === ScoreKind.UNSPECIFIED) return undefined;
+  const [known] = Object.entries(KINDS).find(([, kind]) => kind === asked) ?? [];
+  if (known !== undefined) return known as keyof typeof KINDS;
+  throw new ServingError('INVALID_INPUT', `kind ${asked} is no way of scoring that there is.`);
 }

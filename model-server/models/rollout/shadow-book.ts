@@ -18,8 +18,8 @@ export interface ShadowPair {
 export type ShadowSample = ShadowPair & {
   /** Milliseconds of the mirrored request. */
   ms: number;
-  /** Milliseconds of the answered one. */
-  againstMs: number;
+  /** Milliseconds of the answered one; undefined when only a part of it was mirrored, so that the times say nothing. */
+  againstMs: number | undefined;
 } & (
     | {
         kind: 'embed';
@@ -73,8 +73,11 @@ export class ShadowBook {
   add(sample: ShadowSample): void {
     const figures = this.of(sample);
     figures.requests += 1;
-    figures.latency.add(sample.ms);
-    if (sample.againstMs > 0) figures.latencyRatio.add(sample.ms / sample.againstMs);
+    const { ms, againstMs } = sample;
+    if (againstMs !== undefined) {
+      figures.latency.add(ms);
+      if (againstMs > 0) figures.latencyRatio.add(ms / againstMs);
+    }
     if (sample.kind === 'embed') {
       const count = Math.min(sample.vectors.length, sample.againstVectors.length, MOST_VECTORS);
       for (let at = 0; at < count; at++) {
