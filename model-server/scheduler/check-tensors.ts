@@ -21,7 +21,7 @@ export interface CheckOptions {
  * @param request inputs in any order; `outputs` names the wanted ones, none means all
  * @returns the call with its inputs in the model's order
  * @throws ServingError SHAPE_MISMATCH for a tensor that is missing, unknown or of another type, shape or size;
- *   BATCH_TOO_LARGE; INVALID_INPUT for an output that is not there, or strings that are not UTF-8
+ *   BATCH_TOO_LARGE; INVALID_INPUT for an output that is not there, or a string that the runtime does not carry
  */
 export function checkTensors(
   specs: { inputs: readonly TensorSpec[]; outputs: readonly TensorSpec[] },
@@ -84,15 +84,21 @@ function checkInput(spec: TensorSpec, { dataType, shape, data }: RawTensor, { ow
       throw refuse(
         `has ${data.byteLength} bytes, which are not the ${elements} length-prefixed elements of ${given}`,
       );
-    const wrong = elementsOf(data).findIndex((element) => !isUtf8(element));
-    // The runtime carries strings only; there it would be the model that fails.
-    if (wrong !== -1)
-      throw new ServingError(
-        'INVALID_INPUT',
-        `${owner}: element ${wrong} of input ${spec.name} is not UTF-8.`,
-      );
+    checkStrings(data, (index, why) => `${owner}: element ${index} of input ${spec.name} ${why}.`);
   } else if (data.byteLength !== elements * elementBytes[dataType]) {
     throw refuse(`has ${data.byteLength} bytes, but ${given} takes ${elements * elementBytes[dataType]}`);
+  }
+}
+
+/** What onnxruntime-node does not carry: there the model would fail, or answer for a part of the string. */
+function checkStrings(data: Uint8Array, message: (index: number, why: string) => string): void {
+  for (const [index, element] of elementsOf(data).entries()) {
+    if (!isUtf8(element)) throw new ServingError('INVALID_INPUT', message(index, 'is not UTF-8'));
+    if (element.includes(0))
+      throw new ServingError(
+        'INVALID_INPUT',
+        message(index, 'holds a NUL, at which the runtime would cut it'),
+      );
   }
 }
 

@@ -58,7 +58,7 @@ describe('checkTensors', () => {
     );
   });
 
-  it('refuses strings that are not UTF-8: the caller is to blame, not the model', () => {
+  it('refuses strings that are not UTF-8 or hold a NUL: the caller is to blame, not the model', () => {
     const bad = blobs('s', [2, 1], ['é', Uint8Array.of(0xc3, 0x28)]);
     expect(() => check([x(2), bad])).toThrowError(
       expect.objectContaining({
@@ -69,6 +69,12 @@ describe('checkTensors', () => {
     // Its parts would be UTF-8 only together.
     const halves = blobs('s', [2, 1], [Uint8Array.of(0xc3), Uint8Array.of(0xa9)]);
     expect(() => check([x(2), halves])).toThrowError(/element 0/);
+    expect(() => check([x(2), s('a', 'b\0c')])).toThrowError(
+      expect.objectContaining({
+        reason: 'INVALID_INPUT',
+        message: expect.stringMatching(/element 1 .* NUL/),
+      }),
+    );
   });
 
   it('refuses more rows than the limit, unknown outputs, and outputs named twice', () => {
