@@ -17,6 +17,9 @@ import type { CompleteVersion } from './repository/version-files.ts';
 import { selfCheck } from './self-check.ts';
 import { bucketsOf, type WarmUpOutcome, type WarmUpRun, warmUp } from './warm-up.ts';
 
+/** Of the inputs, and of the outputs, that are kept in memory to prove an instance with. */
+const MOST_CANARY_BYTES = 16 * 2 ** 20;
+
 /** A version whose instances are open, before anybody uses it. */
 export interface Unproved {
   owner: string;
@@ -46,7 +49,7 @@ export async function proveSound(
   unproved: Unproved,
   { host, signal }: { host: VersionHost; signal: AbortSignal },
 ): Promise<Proof> {
-  const { owner, description, files, pool, text } = unproved;
+  const { owner, description, files, text } = unproved;
   const { config } = description;
   const { defaults, nowMs } = host;
   let scheduler: Scheduler | undefined;
@@ -70,11 +73,7 @@ export async function proveSound(
   );
   const report = text && (await checkTexts({ ...unproved, text }));
   const canary = text ? await textCanary(config.task, text) : zeroTensors(unproved);
-  // Zeros are no valid input for every model; one that refuses them goes without a canary.
-  const expected = await runAll(pool, [structuredClone(canary)]).catch((error: unknown) => {
-    if (text !== undefined) throw error;
-  });
-  if (expected !== undefined) pool.setCanary(canary, expected[0]);
+  if (canary !== undefined) await learnCanary(canary, unproved);
   return {
     selfCheck: report,
     warmRest: (owned) => {
@@ -82,6 +81,17 @@ export async function proveSound(
       return warmedUp.goOn();
     },
   };
+}
+
+async function learnCanary(canary: Batch, { pool, text }: Unproved): Promise<void> {
+  // Zeros are no valid input for every model; one that refuses them goes without a canary.
+  const results = await runAll(pool, [structuredClone(canary)]).catch((error: unknown) => {
+    if (text !== undefined) throw error;
+  });
+  const [expected] = results ?? [];
+  if (expected === undefined) return;
+  const bytes = expected.tensors.reduce((sum, { data }) => sum + data.byteLength, 0);
+  if (bytes <= MOST_CANARY_BYTES) pool.setCanary(canary, expected);
 }
 
 function warmUpRun(
@@ -146,15 +156,17 @@ async function textCanary(task: Description['config']['task'], { tokenizer }: Te
   return assemble([{ row, reduction: reductionOf(task) }]);
 }
 
-/** A batch of one row of zeros, every dimension that may be any length being 1. */
-function zeroTensors({ info }: Unproved): Batch {
-  const inputs = info.inputs.map(({ name, dataType, shape }) => {
+/** A batch of one row of zeros, every dimension that may be any length being 1; undefined for one too large to keep. */
+function zeroTensors({ info }: Unproved): Batch | undefined {
+  const zeros = info.inputs.map(({ name, dataType, shape }) => {
     const fixed = shape.map((length) => Math.max(1, length));
     const elements = fixed.reduce((product, length) => product * length, 1);
     // An empty string is its length alone, 4 bytes.
-    const bytes = dataType === 'BYTES' ? 4 : elementBytes[dataType];
-    return { name, dataType, shape: fixed, data: new Uint8Array(elements * bytes) };
+    const bytes = elements * (dataType === 'BYTES' ? 4 : elementBytes[dataType]);
+    return { name, dataType, shape: fixed, bytes };
   });
+  if (zeros.reduce((sum, { bytes }) => sum + bytes, 0) > MOST_CANARY_BYTES) return undefined;
+  const inputs = zeros.map(({ bytes, ...tensor }) => ({ ...tensor, data: new Uint8Array(bytes) }));
   return { kind: 'tensors', rows: 1, inputs, outputs: info.outputs.map(({ name }) => name) };
 }
 

@@ -192,7 +192,9 @@ export class Registry {
 
   #noneFor(task: Target['task']): ServingError {
     if (this.models.some((model) => !model.ready)) {
-      return new ServingError('MODEL_NOT_READY', `no model that can ${task} is ready yet.`, {
+      const why = this.models.flatMap(({ shortcoming }) => shortcoming?.message ?? []).join('; ');
+      const ready = why === '' ? 'is ready yet.' : `is ready: ${why}`;
+      return new ServingError('MODEL_NOT_READY', `no model that can ${task} ${ready}`, {
         retryAfterMs: 1000,
       });
     }

@@ -147,10 +147,17 @@ describe.each(['thread', 'process'] as const)('a worker in a %s is killed', (iso
       message: expect.stringContaining('crashed more than 1 times within a minute'),
     });
     await eventually(() => expect(seen.at(-1)).toBe(false));
+    await others.stop();
+    // Who names no model hears the cause, too.
+    await server.admin.unload('other');
+    expect(await caught(ask(server, ''))).toMatchObject({
+      reason: 'MODEL_NOT_READY',
+      message: expect.stringMatching(/no model that can embed is ready: .*crashed more than 1 times/),
+    });
+    await server.admin.load('other');
     await server.admin.load('m');
     expect((await ask(server, 'm')).vectors).toHaveLength(1);
     await eventually(() => expect(seen.at(-1)).toBe(true));
-    await others.stop();
     expectConsistent(server);
   });
 });
