@@ -44,6 +44,7 @@ export function detailsOf(report: VersionReport, version: ModelVersion): Version
 const NOTHING_KNOWN: Omit<VersionReport, 'name' | 'version' | 'reason'> = {
   state: 'unloaded',
   served: false,
+  answers: false,
   tasks: [],
   space: '',
   dimension: 0,
@@ -62,14 +63,17 @@ function reportOf(
 ): VersionReport {
   const { description, loaded, files } = version;
   const unfinished = waiting.get(files.version);
+  const isServed = served || version === model.current;
+  const drained = model.draining ? 'it is drained and takes no requests' : '';
   const newer = unfinished === undefined ? '' : `its folder is not complete: ${unfinished}`;
   return {
     name: files.name,
     version: files.version,
     state: version.state,
-    reason: [version.reason, problem, newer].filter((text) => text !== '').join('; '),
+    reason: [version.reason, problem, newer, drained].filter((text) => text !== '').join('; '),
     // When none that is wanted works, an older one stands in.
-    served: served || version === model.current,
+    served: isServed,
+    answers: isServed && model.wanted && !model.draining && canAnswer(version),
     tasks: description?.tasks ?? [],
     space: model.spaceOf(version),
     dimension: description?.dimension ?? 0,
@@ -84,6 +88,12 @@ function reportOf(
       ...model.folder.problems,
     ],
   };
+}
+
+/** What has served before is loaded again by its next request; what never has may turn out not to work. */
+function canAnswer(version: ModelVersion): boolean {
+  if (version.state === 'failed' || version.loaded?.pool.healthy === false) return false;
+  return version.state !== 'loading' || version.everReady;
 }
 
 function memoryOf(version: ModelVersion, host: Pick<VersionHost, 'budgets'>): MemoryReport | undefined {

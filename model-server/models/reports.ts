@@ -12,6 +12,8 @@ export interface VersionReport {
   reason: string;
   /** Whether the version policy or the rollout serves it, or it stands in for those that can't. */
   served: boolean;
+  /** Whether a request that means it would be answered, perhaps after a load. */
+  answers: boolean;
   tasks: Task[];
   space: string;
   dimension: number;

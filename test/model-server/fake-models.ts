@@ -17,6 +17,7 @@ export function report(override: Partial<VersionReport> = {}): VersionReport {
     state: 'ready',
     reason: '',
     served: true,
+    answers: true,
     tasks: ['embed', 'infer'],
     space: 'a1b2c3d4',
     dimension: 3,
@@ -138,7 +139,10 @@ export function fakeAdmin(override: Partial<AdminPort> = {}): AdminPort & { aske
   };
   return {
     asked,
-    list: () => [report(), report({ version: 2, state: 'failed', reason: 'torn file', memory: undefined })],
+    list: () => [
+      report(),
+      report({ version: 2, answers: false, state: 'failed', reason: 'torn file', memory: undefined }),
+    ],
     readiness: () => ({ ready: true, models: [report()] }),
     show: note('show', Promise.resolve([details])),
     load: note('load', Promise.resolve([report()])),

@@ -25,7 +25,15 @@ const start = async (options: FakeServerOptions = {}) => {
 
 describe('health and metadata', () => {
   it('says what is alive and ready', async () => {
-    const admin = fakeAdmin({ readiness: () => ({ ready: false, models: [] }) });
+    const admin = fakeAdmin({
+      readiness: () => ({ ready: false, models: [] }),
+      list: () => [
+        report(),
+        report({ version: 2, answers: false, state: 'failed' }),
+        report({ name: 'lazy', state: 'unloaded' }),
+        report({ name: 'drained', answers: false }),
+      ],
+    });
     const client = await start({ admin });
     const { serverLive, serverReady, serverMetadata } = GRPCInferenceService.method;
     expect((await client.ask(serverLive, {})).live).toBe(true);
@@ -36,6 +44,9 @@ describe('health and metadata', () => {
     expect(await ready('mini')).toBe(true);
     expect(await ready('mini', '1')).toBe(true);
     expect(await ready('mini', '2')).toBe(false);
+    // Its first request loads it, and clients send none to what is not ready.
+    expect(await ready('lazy')).toBe(true);
+    expect(await ready('drained')).toBe(false);
     expect(await ready('nope')).toBe(false);
     await expect(ready('mini', 'abc')).rejects.toMatchObject({ code: status.INVALID_ARGUMENT });
   });

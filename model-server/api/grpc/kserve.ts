@@ -60,9 +60,7 @@ function modelReady({ admin }: ApiDeps, request: ModelReadyRequest): ModelReadyR
     .list()
     .some(
       (report) =>
-        report.name === request.name &&
-        report.state === 'ready' &&
-        (version === 0 ? report.served : report.version === version),
+        report.name === request.name && report.answers && (version === 0 || report.version === version),
     );
   return create(ModelReadyResponseSchema, { ready });
 }
