@@ -2,11 +2,11 @@ import { ServingError } from '../errors.ts';
 import type { BackendInfo, Batch, BatchResult, Executor, InstanceState } from '../types.ts';
 import { buffersOf, resultOf } from './batch-message.ts';
 import { type Canary, canaryBatch, canaryFault } from './canary.ts';
-import type { Channel, Isolation } from './channel.ts';
+import type { Channel } from './channel.ts';
 import { type InstancePlan, workerOptionsOf } from './devices.ts';
+import type { WorkerExecutorOptions } from './executor-options.ts';
 import { openChannel } from './open-channel.ts';
-import type { FromWorker, WorkerOptions } from './protocol.ts';
-import type { After } from './timer.ts';
+import type { FromWorker } from './protocol.ts';
 
 /** The source runs as .ts; a build makes .js of it. */
 export const workerUrl = new URL(
@@ -20,27 +20,6 @@ const SUSPECT_AFTER_FAILURES = 3;
 const LOAD_LIMIT = 10;
 /** Longest wait for a thread to release its session, and again for one that was ended: in native code it can't be. */
 const GRACE_MS = 5000;
-
-export interface WorkerExecutorOptions {
-  /** Model, version and instance, for messages. */
-  owner: string;
-  session: Omit<WorkerOptions, 'provider' | 'deviceId' | 'providerRequired'>;
-  plan: InstancePlan;
-  isolation: Isolation;
-  /** Longest that one batch may take, and a tenth of what a load may; 0 for ever. */
-  watchdogMs: number;
-  /** The program of the worker; tests put their own here. */
-  worker?: URL | undefined;
-  /** For processes: the environment of the child; the server's own when absent. */
-  env?: Readonly<Record<string, string>> | undefined;
-  after: After;
-  /** The known batch to prove the instance with, when there is one. */
-  canary: () => Canary | undefined;
-  /** Called when it takes work again after it has had to prove itself. */
-  onProven: () => void;
-  /** Called when a worker that was ready has died or was ended for being unhealthy; its batches have been failed. */
-  onCrash: (executor: WorkerExecutor, why: string) => void;
-}
 
 /**
  * One worker that holds one loaded instance and runs one batch at a time. A second batch may be handed over while the
@@ -59,6 +38,7 @@ export class WorkerExecutor implements Executor {
   #note: string;
   #residentBytes: number | undefined;
   #failuresInRow = 0;
+  #proofs = 0;
   #disarm: (() => void) | undefined;
   #isClosing = false;
   #isKilled = false;
@@ -119,9 +99,14 @@ export class WorkerExecutor implements Executor {
     return this.#startedMs;
   }
 
-  /** Resident memory of the instance's own process, as of its last answer; undefined for a thread. */
+  /** Whether it works on a known batch, and may turn out to be of no use. */
+  get proving(): boolean {
+    return this.#proofs > 0;
+  }
+
+  /** Resident memory of the instance's own process, as of its last answer; undefined for a thread, or when it is dead. */
   get residentBytes(): number | undefined {
-    return this.#residentBytes;
+    return this.#isDead() ? undefined : this.#residentBytes;
   }
 
   run(batch: Batch): Promise<BatchResult> {
@@ -222,6 +207,7 @@ export class WorkerExecutor implements Executor {
 
   /** Runs the known batch; an instance that does not pass is ended. @returns whether it passed */
   async #prove(canary: Canary): Promise<boolean> {
+    this.#proofs++;
     try {
       const fault = canaryFault(canary, await this.#post(canaryBatch(canary)));
       if (fault === undefined) {
@@ -231,6 +217,8 @@ export class WorkerExecutor implements Executor {
       this.#endUnhealthy(`its canary batch came back wrong: ${fault}`);
     } catch (error) {
       this.#endUnhealthy(`its canary batch failed: ${(error as Error).message}`);
+    } finally {
+      this.#proofs--;
     }
     return false;
   }
@@ -289,6 +277,6 @@ export class WorkerExecutor implements Executor {
       retryAfterMs: 1000,
     });
     for (const running of this.#running.splice(0)) running.reject(error);
-    if (wasReady && !this.#isClosing) this.#options.onCrash(this, why);
+    if (wasReady && !this.#isClosing) this.#options.onCrash(why);
   }
 }

@@ -108,7 +108,9 @@ export class Pool implements ExecutorPool {
 
   prefetch(): Executor | undefined {
     if (this.#executors.some((executor) => executor.batches > 1)) return undefined;
-    const busy = this.#executors.filter((executor) => executor.busy && executor.batches === 1);
+    const busy = this.#executors.filter(
+      (executor) => executor.busy && executor.batches === 1 && !executor.proving,
+    );
     return busy.sort((a, b) => a.startedMs - b.startedMs)[0];
   }
 
@@ -133,12 +135,12 @@ export class Pool implements ExecutorPool {
   #spawn(plan: InstancePlan): WorkerExecutor {
     const { owner, session, env, watchdogMs, worker } = this.#options;
     const isolation = plan.isolation ?? this.#options.isolation ?? 'thread';
-    const executor = new WorkerExecutor({
+    const executor: WorkerExecutor = new WorkerExecutor({
       ...{ owner, session, isolation, env, watchdogMs, worker, plan },
       after: this.#after,
       canary: () => this.#canary,
       onProven: () => this.#tell(),
-      onCrash: (crashed, why) => this.#respawn(crashed, why),
+      onCrash: (why) => this.#respawn(executor, why),
     });
     // Who waits for it hears of a failure through `open` or `respawn`.
     executor.opened.catch(() => undefined);

@@ -113,5 +113,8 @@ describe('memory of an instance', () => {
     await Promise.all([process.open(), thread.open()]);
     expect(process.residentBytes).toBeGreaterThan(2 * 10 * 2 ** 20);
     expect(thread.residentBytes).toBeUndefined();
+    for (const _ of ['one', 'the other']) await expect(runOn(process, 666)).rejects.toThrow();
+    // The dead take nothing.
+    expect(process.residentBytes).toBe(0);
   });
 });

@@ -89,8 +89,9 @@ describe('the canary batch', () => {
     const changed = vi.fn();
     pool.onChange(changed);
     await expect(runOn(pool, 13)).rejects.toMatchObject({ reason: 'BATCH_FAILED' });
-    // It proves itself before it takes work.
+    // It proves itself before it takes work, ahead of time as well.
     expect(pool.free).toBe(0);
+    expect(pool.prefetch()).toBeUndefined();
     await freed(pool);
     expect(changed).toHaveBeenCalled();
     expect(pending()).toEqual([]);
