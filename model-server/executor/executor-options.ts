@@ -11,7 +11,7 @@ export interface WorkerExecutorOptions {
   session: Omit<WorkerOptions, 'provider' | 'deviceId' | 'providerRequired'>;
   plan: InstancePlan;
   isolation: Isolation;
-  /** Longest that one batch may take, and a tenth of what a load may; 0 for ever. */
+  /** Longest that one batch may take; 0: batches and loads may take for ever. */
   watchdogMs: number;
   /** The program of the worker; tests put their own here. */
   worker?: URL | undefined;

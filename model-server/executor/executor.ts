@@ -16,8 +16,8 @@ export const workerUrl = new URL(
 
 /** Failed batches in a row after which an instance on a CPU has to prove itself; on a GPU it is one. */
 const SUSPECT_AFTER_FAILURES = 3;
-/** How many times as long as a batch the load of an instance may take. */
-const LOAD_LIMIT = 10;
+/** Longest that a load may take: this, or ten times what a batch may take if that is more. */
+const LOAD_LIMIT_MS = 600_000;
 /** Longest wait for a thread to release its session, and again for one that was ended: in native code it can't be. */
 const GRACE_MS = 5000;
 
@@ -55,8 +55,9 @@ export class WorkerExecutor implements Executor {
     this.#channel.ended.then(this.#gone.resolve);
     this.#channel.post({ type: 'open', options: { ...options.session, ...workerOptionsOf(options.plan) } });
     // Loads take their turn, so one without an end would keep every other model from being loaded.
-    const limitMs = options.watchdogMs * LOAD_LIMIT;
-    this.#arm(limitMs, `it was still loading after ${limitMs} ms, ${LOAD_LIMIT} times --watchdog-ms`);
+    const { watchdogMs } = options;
+    const limitMs = watchdogMs === 0 ? 0 : Math.max(LOAD_LIMIT_MS, watchdogMs * 10);
+    this.#arm(limitMs, `it was still loading after ${limitMs} ms; a longer --watchdog-ms gives it more`);
   }
 
   /** Resolves when the model is loaded and the instance takes work. @throws ServingError MODEL_LOAD_FAILED */

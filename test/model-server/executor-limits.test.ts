@@ -6,6 +6,17 @@ const WATCHDOG_MS = 60_000;
 const LOAD_LIMIT_MS = 10 * WATCHDOG_MS;
 const { makePool, fire, pending } = usePools();
 
+it.each([
+  [1000, 600_000],
+  [120_000, 1_200_000],
+])('a watchdog of %i ms gives loads %i ms', async (watchdogMs, limitMs) => {
+  const pool = makePool({ modelFile: 'hangs-on-load', watchdogMs });
+  const opening = pool.open().catch(() => undefined);
+  expect(pending()).toEqual([limitMs]);
+  fire(limitMs);
+  await opening;
+});
+
 describe.each(['thread', 'process'] as const)('a load in a %s', (isolation) => {
   it('that never ends fails in the end, and says after how long', async () => {
     const pool = makePool({ isolation, modelFile: 'hangs-on-load', watchdogMs: WATCHDOG_MS });
