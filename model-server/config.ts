@@ -65,7 +65,8 @@ export const serverConfigSchema = z.object({
     description: 'milliseconds that warming up one model may take at most (0: the first pass only)',
   }),
   watchdogMs: count.default(60_000).meta({
-    description: 'milliseconds after which an instance that does not finish its batch is taken for dead',
+    description:
+      'milliseconds after which an instance that does not finish its batch is taken for dead (a load may take ten times that, and at least ten minutes)',
   }),
   instances: z.coerce.number().int().min(0).default(0).meta({
     description: 'instances (worker threads) per model where its config names none (0: one per core)',

@@ -249,11 +249,11 @@ export class WorkerExecutor implements Executor {
     this.#kill();
   }
 
-  #failLoad(why: string): void {
+  #failLoad(why: string, advice: { retryAfterMs?: number } = {}): void {
     this.#disarm?.();
     this.#state = 'crashed';
     this.#opened.promise.catch(() => undefined);
-    this.#opened.reject(new ServingError('MODEL_LOAD_FAILED', `${this.#options.owner}: ${why}`));
+    this.#opened.reject(new ServingError('MODEL_LOAD_FAILED', `${this.#options.owner}: ${why}`, advice));
   }
 
   #kill(): void {
@@ -273,7 +273,7 @@ export class WorkerExecutor implements Executor {
     this.#disarm?.();
     const wasReady = this.#state !== 'starting';
     if (wasReady) this.#state = this.#isClosing ? 'closed' : how;
-    else this.#failLoad(`it died while it loaded: ${why}`);
+    else this.#failLoad(`it died while it loaded: ${why}`, { retryAfterMs: 1000 });
     const error = new ServingError('EXECUTOR_CRASHED', `${this.#options.owner} died: ${why}. Try again.`, {
       retryAfterMs: 1000,
     });

@@ -35,6 +35,8 @@ export interface LifecycleOptions {
   /** Told when a model's state has changed, or an instance has come back. */
   onState: () => void;
   log: Log;
+  /** Milliseconds on a clock that never goes back; tests drive it by hand. */
+  nowMs?: () => number;
   /** How to wait; tests drive it by hand. */
   after?: (delayMs: number, task: () => void) => () => void;
   /** For tests: what memory there is, and when files count as finished. */
@@ -54,6 +56,7 @@ export class Lifecycle {
   readonly host: VersionHost;
   readonly pressure: PressureWatch;
   readonly #options: LifecycleOptions;
+  readonly #nowMs: () => number;
   /** Of every device that a model has been planned for; the watch reads it at each look. */
   readonly #budgets: MemoryBudget[] = [];
   readonly #aborting = new AbortController();
@@ -62,6 +65,7 @@ export class Lifecycle {
 
   constructor(options: LifecycleOptions) {
     this.#options = options;
+    this.#nowMs = options.nowMs ?? (() => performance.now());
     const { mode, loadModels, preload, log, residentBytes, observe, onState, devices, defaults } = options;
     const read = options.readMemory ?? readMemory;
     const { totalBytes } = read();
@@ -74,7 +78,7 @@ export class Lifecycle {
     this.host = {
       defaults,
       log,
-      nowMs,
+      nowMs: this.#nowMs,
       observe,
       onState: ({ name, version }, state, reason) => {
         log.info({ model: name, version, state, ...(reason === '' ? {} : { reason }) }, 'model state');
@@ -164,6 +168,7 @@ export class Lifecycle {
     try {
       if (this.#options.mode === 'poll')
         await this.registry.look((failure) => log.error({ reason: failure.reason }, failure.message));
+      this.registry.recover();
       await this.registry.reloadRollouts();
     } catch (thrown) {
       // A repository that can't be read for a moment (a network file system) is no reason to stop serving.
@@ -188,13 +193,11 @@ export class Lifecycle {
     device: string,
     amounts: Pick<MemoryBudgetOptions, 'limitBytes' | 'baseBytes' | 'freeBytes'>,
   ): MemoryBudget {
-    const budget = new MemoryBudget({ device, ...amounts, nowMs });
+    const budget = new MemoryBudget({ device, ...amounts, nowMs: this.#nowMs });
     this.#budgets.push(budget);
     return budget;
   }
 }
-
-const nowMs = () => performance.now();
 
 function systemAfter(delayMs: number, task: () => void): () => void {
   const timer = setTimeout(task, delayMs);

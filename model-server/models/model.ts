@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { ServingError } from '../errors.ts';
 import type { VersionHost } from './host.ts';
+import { inSpace } from './in-space.ts';
 import { namedVersions } from './named-versions.ts';
 import { orAborted } from './or-aborted.ts';
 import type { ModelFolder } from './repository/version-files.ts';
@@ -176,6 +177,11 @@ export class Model {
     });
   }
 
+  /** Tries again what has failed by the death of its workers, when its pause is over. */
+  recover(): void {
+    if (this.#wanted && this.#versions.mayRecover) void this.#inTurn(() => this.#versions.recover());
+  }
+
   /** Takes no requests any more, or does so again; what runs is finished and nothing is unloaded. */
   drain(resume: boolean): void {
     this.#draining = !resume;
@@ -204,6 +210,7 @@ export class Model {
    * MEMORY_BUDGET_EXCEEDED
    */
   async acquire(target: Target, signal?: AbortSignal): Promise<Lease> {
+    const refused = new Set<ModelVersion>();
     for (let turn = 0; ; turn++) {
       const version = this.#choose(target);
       if (version === undefined) {
@@ -215,7 +222,12 @@ export class Model {
       if (lease !== undefined) return lease;
       // Nothing is loaded for a caller who has gone already.
       signal?.throwIfAborted();
-      await orAborted(version.load(), signal);
+      const isSecond = refused.has(version);
+      refused.add(version);
+      await orAborted(version.load(), signal).catch((error: unknown) => {
+        // Another version of the alias may be in memory; the same one again means that there is none.
+        if (isSecond || target.version > 0 || !version.lacksRoom) throw error;
+      });
     }
   }
 
@@ -230,7 +242,11 @@ export class Model {
     this.#refuseWhenDown();
     const number = target.version || this.#byRollout(target);
     if (target.version === 0 && number !== undefined && this.#versions.get(number) === undefined) return;
-    const chosen = this.#ofSpace(number === undefined ? this.current : this.#known(number), target);
+    const meant = number === undefined ? this.current : this.#known(number);
+    const chosen = inSpace(meant, target, {
+      spaceOf: (version) => this.spaceOf(version),
+      find: (condition) => this.#versions.find(condition),
+    });
     if (chosen !== undefined && chosen.state !== 'failed') return chosen;
     throw notReady(this.#folder, this.versions, chosen);
   }
@@ -264,23 +280,6 @@ export class Model {
   #byRollout({ alias, stickyKey }: Target): number | undefined {
     return this.rollout.choose({ alias, key: stickyKey }, (version) =>
       usability(this.#versions.get(version)),
-    );
-  }
-
-  /** Vectors of two spaces must not be mixed: who expects one gets a version that has it, or none. */
-  #ofSpace(chosen: ModelVersion | undefined, target: Target): ModelVersion | undefined {
-    const { expectSpace } = target;
-    // Before its files have been read its space is not known; it is looked at again when they have been.
-    if (expectSpace === '' || chosen?.description === undefined || this.spaceOf(chosen) === expectSpace)
-      return chosen;
-    const isFree = target.version === 0 && target.alias === '';
-    const other = this.#versions.find(
-      (version) => version.state !== 'failed' && this.spaceOf(version) === expectSpace,
-    );
-    if (isFree && other !== undefined) return other;
-    throw new ServingError(
-      'SPACE_MISMATCH',
-      `${chosen.owner} makes vectors of space ${this.spaceOf(chosen)}, the request expects ${expectSpace}; vectors of the two must not be mixed.`,
     );
   }
 

@@ -87,6 +87,11 @@ export class Registry {
     return [];
   }
 
+  /** Tries again what has failed by the death of its workers. */
+  recover(): void {
+    for (const model of this.models) model.recover();
+  }
+
   /** Reads the rollout files that have changed. */
   async reloadRollouts(): Promise<void> {
     await Promise.all(this.models.map((model) => model.rollout.reload()));

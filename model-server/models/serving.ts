@@ -56,6 +56,8 @@ const NOT_THE_VERSIONS: readonly Reason[] = [
   'BATCH_TOO_LARGE',
   'TASK_NOT_SUPPORTED',
   'CANCELLED',
+  // Callers choose their deadlines; a version that is slow is seen by its latencies.
+  'DEADLINE_EXCEEDED',
   // The server's state, which no version can help.
   'MODEL_DRAINING',
   'SERVER_STOPPING',

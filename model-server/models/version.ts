@@ -2,10 +2,12 @@ import { ServingError } from '../errors.ts';
 import type { InstanceState } from '../types.ts';
 import { type Description, describe } from './describe.ts';
 import type { VersionHost } from './host.ts';
+import { Leases } from './leases.ts';
 import { openVersion } from './load.ts';
 import type { Loaded } from './loaded.ts';
 import type { Reservation } from './memory/budget.ts';
 import type { Resident } from './memory/ledger.ts';
+import { Recovery } from './recovery.ts';
 import type { ModelState } from './reports.ts';
 import type { CompleteVersion, VersionFiles } from './repository/version-files.ts';
 
@@ -17,6 +19,9 @@ const NEXT: Record<ModelState, readonly ModelState[]> = {
   draining: ['unloaded'],
   failed: ['loading', 'unloaded'],
 };
+
+/** Room that was not there a moment ago is hardly there now. */
+const ROOM_PAUSE_MS = 5_000;
 
 /** What a version made of these would have as its identity. */
 export function identityOf(files: VersionFiles, override: string | undefined): string {
@@ -46,11 +51,11 @@ export class ModelVersion implements Resident {
   #reservations: Reservation[] = [];
   #everReady = false;
   #isRetired = false;
-  #leases = 0;
   #pins = 0;
-  #lastUsedMs: number;
   #loadMs = 0;
-  readonly #onUnleased: (() => void)[] = [];
+  #refusedRoomMs = Number.NEGATIVE_INFINITY;
+  readonly #leases: Leases;
+  readonly #recovery: Recovery;
 
   /** @param override a config in JSON that stands in for the one of the folder */
   constructor(files: CompleteVersion, host: VersionHost, override?: string) {
@@ -58,7 +63,8 @@ export class ModelVersion implements Resident {
     this.identity = identityOf(files, override);
     this.#host = host;
     this.#override = override;
-    this.#lastUsedMs = host.nowMs();
+    this.#leases = new Leases(host.nowMs);
+    this.#recovery = new Recovery(host.nowMs);
   }
 
   /** Name and version, for messages. */
@@ -80,6 +86,16 @@ export class ModelVersion implements Resident {
     return this.#everReady;
   }
 
+  /** Whether it has failed by the death of its workers, and so long ago that it is worth another try. */
+  get mayRecover(): boolean {
+    return this.state === 'failed' && this.#recovery.isDue;
+  }
+
+  /** Whether it was refused memory a moment ago, so that whoever can should turn to another version. */
+  get lacksRoom(): boolean {
+    return this.#state === 'unloaded' && this.#host.nowMs() - this.#refusedRoomMs < ROOM_PAUSE_MS;
+  }
+
   get loadMs(): number {
     return this.#loadMs;
   }
@@ -98,22 +114,15 @@ export class ModelVersion implements Resident {
     return this.#loaded?.pool.states ?? [];
   }
 
-  get reservations(): readonly Reservation[] {
-    return this.#reservations;
-  }
-
   get leases(): number {
-    return this.#leases;
+    return this.#leases.count;
   }
 
   get lastUsedMs(): number {
-    return this.#lastUsedMs;
+    return this.#leases.lastUsedMs;
   }
 
-  /**
-   * A version that is being loaded is not evicted: what waits for it would have waited for nothing. One that is being
-   * unloaded already may be "evicted": who needs the room waits for it then.
-   */
+  /** While it is loaded it is not evicted: what waits for it would have waited for nothing. While it is unloaded, who needs the room waits. */
   get pinned(): boolean {
     return this.#pins > 0 || (this.#state !== 'ready' && this.#state !== 'draining');
   }
@@ -142,17 +151,7 @@ export class ModelVersion implements Resident {
   tryLease(): Lease | undefined {
     const loaded = this.#loaded;
     if (loaded === undefined || this.#state !== 'ready') return undefined;
-    this.#leases++;
-    let released = false;
-    return {
-      version: this,
-      loaded,
-      [Symbol.dispose]: () => {
-        if (released) return;
-        released = true;
-        this.#release();
-      },
-    };
+    return { version: this, loaded, [Symbol.dispose]: this.#leases.take() };
   }
 
   /** Keeps it from being evicted, used or not, for as long as the work lasts. */
@@ -237,8 +236,11 @@ export class ModelVersion implements Resident {
         },
         this.#host,
       );
+      const { pool } = this.#loaded;
+      pool.onChange(() => pool.failure !== undefined && this.#recovery.died());
       this.#loadMs = Math.round(performance.now() - started);
-      this.#lastUsedMs = this.#host.nowMs();
+      this.#leases.touch();
+      this.#recovery.clear();
       this.#everReady = true;
       this.#transition('ready', '');
       this.#host.observe(this.files)?.loaded(this.#loadMs);
@@ -248,7 +250,10 @@ export class ModelVersion implements Resident {
       // For want of memory nothing is wrong with the model: the next request may find room.
       const isShort = error.reason === 'MEMORY_BUDGET_EXCEEDED';
       this.#enter(isShort ? 'unloaded' : 'failed', error.message);
-      if (!isShort) this.#host.observe(this.files)?.failed();
+      if (isShort) this.#refusedRoomMs = this.#host.nowMs();
+      else this.#host.observe(this.files)?.failed();
+      // Of the load failures only the death of a worker says when to try again.
+      if (!isShort && error.retryAfterMs !== undefined) this.#recovery.died();
       if (!isShort || isTold) this.#tell();
       throw error;
     } finally {
@@ -263,19 +268,13 @@ export class ModelVersion implements Resident {
     if (this.#state === 'failed') this.#transition('unloaded', why);
     if (loaded === undefined || this.#state !== 'ready') return;
     this.#transition('draining', why);
-    if (this.#leases > 0) await new Promise<void>((resolve) => this.#onUnleased.push(resolve));
+    await this.#leases.whenFree();
     loaded.warming.abort();
     await loaded.scheduler.close();
     await loaded.pool.close();
     this.#loaded = undefined;
     this.#releaseMemory();
     this.#transition('unloaded', why);
-  }
-
-  #release(): void {
-    this.#leases--;
-    this.#lastUsedMs = this.#host.nowMs();
-    if (this.#leases === 0) for (const tell of this.#onUnleased.splice(0)) tell();
   }
 
   #releaseMemory(): void {

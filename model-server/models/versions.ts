@@ -123,6 +123,16 @@ export class Versions {
     return failures;
   }
 
+  /** Whether something that failed by the death of its workers is worth another try. */
+  get mayRecover(): boolean {
+    return [...this.#slots.values()].some(({ active }) => active.mayRecover);
+  }
+
+  /** Tries that. */
+  async recover(): Promise<void> {
+    for (const slot of this.#slots.values()) if (slot.active.mayRecover) await this.#retry(slot);
+  }
+
   /** Finishes what runs and gives the memory back; the versions stay known. */
   async unload(versions: readonly number[], why: string): Promise<void> {
     await Promise.all(versions.map((version) => this.#slots.get(version)?.active.unload(why)));

@@ -85,6 +85,44 @@ describe.each(['thread', 'process'] as const)('a worker in a %s is killed', (iso
     await eventually(() => expectConsistent(server));
   });
 
+  it('while it loads: it is tried again by itself after a pause, which grows', async () => {
+    let nowMs = 1_000_000;
+    killAt('open', 'm', 2);
+    await using server = await startLifecycle(repository(), { nowMs: () => nowMs });
+    const { registry } = server.lifecycle;
+    expect(server.failures).toMatchObject([{ reason: 'MODEL_LOAD_FAILED' }]);
+    const triesAfter = async (pauseMs: number) => {
+      nowMs += pauseMs;
+      registry.recover();
+      // Whatever was begun is done when the next command is.
+      await registry.look();
+      return opened.filter((file) => file.includes('/m/')).length;
+    };
+    expect(await triesAfter(4_999)).toBe(1);
+    expect(await triesAfter(1)).toBe(2);
+    expect(await triesAfter(5_000)).toBe(2);
+    expect(await triesAfter(5_000)).toBe(3);
+    expect(server.states()['m/1']).toBe('ready');
+    expect((await ask(server, 'm')).vectors).toHaveLength(1);
+    expect(await triesAfter(600_000)).toBe(3);
+  });
+
+  it('again and again: given up, it is tried again by itself when some time has passed', async () => {
+    let nowMs = 1_000_000;
+    const { server } = await start({ defaults: { maxRespawns: 1 }, nowMs: () => nowMs });
+    await using _ends = server;
+    killAt('run', 'm', 2);
+    await caught(ask(server, 'm'));
+    await eventually(() => expect(server.states()['m/1']).toBe('failed'));
+    server.lifecycle.registry.recover();
+    await server.look();
+    expect(server.states()['m/1']).toBe('failed');
+    nowMs += 5_000;
+    server.lifecycle.registry.recover();
+    await eventually(() => expect(server.states()['m/1']).toBe('ready'));
+    expect((await ask(server, 'm')).vectors).toHaveLength(1);
+  });
+
   it('while it runs: what it ran may be tried again, readiness goes and comes back with a new worker', async () => {
     const { server, seen } = await start();
     await using _ends = server;

@@ -132,4 +132,22 @@ describe('a new version with room for one only', () => {
     await server.admin.load('m');
     expect((await ask(server, 'm')).ref.version).toBe(2);
   });
+
+  it('leaves its share of an alias to the version that is in memory, rather than refusing it', async () => {
+    const folder = repository('m');
+    addVersion(folder, 2, 2);
+    writeFileSync(
+      join(folder, 'm', 'rollout.yaml'),
+      'default: stable\naliases: { stable: { 1: 50, 2: 50 } }\nmixed_spaces: allowed\n',
+    );
+    await using server = await startLifecycle(folder, roomFor(1));
+    // Held, so that it can't make room for the other.
+    using _lease = await server.lifecycle.registry.acquire(target('m', { version: 1 }));
+    const texts = Array.from({ length: 20 }, (_, i) => `text ${i}`);
+    const answers = await Promise.all(
+      texts.map((text) => server.lifecycle.serving.embed(target('m'), [text], end)),
+    );
+    expect(answers.map(({ ref }) => ref.version)).toEqual(texts.map(() => 1));
+    await expect(ask(server, 'm', 2)).rejects.toMatchObject({ reason: 'MEMORY_BUDGET_EXCEEDED' });
+  });
 });
