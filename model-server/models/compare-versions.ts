@@ -1,6 +1,6 @@
 import { ServingError } from '../errors.ts';
-import { readGolden } from './golden.ts';
 import type { Model } from './model.ts';
+import { readGolden } from './opening/golden.ts';
 import type { Comparison } from './reports.ts';
 import { type ComparedVersion, compareVersions as judge } from './rollout/compare.ts';
 import { comparisonTexts } from './rollout/comparison-texts.ts';

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { readGolden } from '../../model-server/models/golden.ts';
+import { readGolden } from '../../model-server/models/opening/golden.ts';
 import { TextTokenizer } from '../../model-server/tasks/tokenizer.ts';
 import { writeTinyTokenizer } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';

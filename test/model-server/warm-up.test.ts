@@ -2,9 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { sampleTensors } from '../../model-server/models/opening/sample-tensors.ts';
+import { bucketsOf, type WarmUpOptions, warmUp } from '../../model-server/models/opening/warm-up.ts';
 import type { WarmupInput, WarmupSample } from '../../model-server/models/repository/warmup-samples.ts';
-import { sampleTensors } from '../../model-server/models/sample-tensors.ts';
-import { bucketsOf, type WarmUpOptions, warmUp } from '../../model-server/models/warm-up.ts';
 import type { DataType, RawTensor } from '../../model-server/types.ts';
 
 let folder: string;

@@ -1,16 +1,16 @@
-import type { InstancePlan } from '../executor/devices.ts';
-import { Pool } from '../executor/pool.ts';
-import { systemClock } from '../scheduler/clock.ts';
-import { Scheduler } from '../scheduler/scheduler.ts';
-import { TextTokenizer } from '../tasks/tokenizer.ts';
-import type { Description } from './describe.ts';
-import type { VersionHost } from './host.ts';
-import type { Loaded } from './loaded.ts';
-import type { Reservation } from './memory/budget.ts';
-import type { Resident } from './memory/ledger.ts';
+import type { InstancePlan } from '../../executor/devices.ts';
+import { Pool } from '../../executor/pool.ts';
+import { systemClock } from '../../scheduler/clock.ts';
+import { Scheduler } from '../../scheduler/scheduler.ts';
+import { TextTokenizer } from '../../tasks/tokenizer.ts';
+import type { Description } from '../describe.ts';
+import type { VersionHost } from '../host.ts';
+import type { Loaded } from '../loaded.ts';
+import type { Reservation } from '../memory/budget.ts';
+import type { Resident } from '../memory/ledger.ts';
+import type { CompleteVersion } from '../repository/version-files.ts';
 import { planDevices } from './plan-devices.ts';
 import { proveSound } from './prove-sound.ts';
-import type { CompleteVersion } from './repository/version-files.ts';
 
 /** What is to be opened, and who pays for it. */
 export interface Opening {

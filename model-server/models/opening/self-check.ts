@@ -1,5 +1,5 @@
+import type { SelfCheckReport } from '../reports.ts';
 import type { Golden } from './golden.ts';
-import type { SelfCheckReport } from './reports.ts';
 
 /** A vector maker; `together`: all texts in one batch, else each in a batch of its own. */
 export interface EmbedderUnderCheck {

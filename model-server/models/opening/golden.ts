@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { ServingError } from '../errors.ts';
+import { ServingError } from '../../errors.ts';
 
 const MOST_BYTES = 16 * 1024 * 1024;
 

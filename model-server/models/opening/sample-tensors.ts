@@ -1,8 +1,8 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
-import { ServingError } from '../errors.ts';
-import type { DataType, RawTensor } from '../types.ts';
-import type { WarmupInput, WarmupSample } from './repository/warmup-samples.ts';
+import { ServingError } from '../../errors.ts';
+import type { DataType, RawTensor } from '../../types.ts';
+import type { WarmupInput, WarmupSample } from '../repository/warmup-samples.ts';
 
 export interface SampleOptions {
   modelFolder: string;

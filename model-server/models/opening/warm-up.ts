@@ -1,6 +1,6 @@
-import { ServingError } from '../errors.ts';
-import type { RawTensor } from '../types.ts';
-import type { WarmupSample } from './repository/warmup-samples.ts';
+import { ServingError } from '../../errors.ts';
+import type { RawTensor } from '../../types.ts';
+import type { WarmupSample } from '../repository/warmup-samples.ts';
 import { sampleTensors } from './sample-tensors.ts';
 
 /** A shape that a text model is run on. */

@@ -1,7 +1,7 @@
-import { type AvailableDevices, type InstancePlan, planInstances } from '../executor/devices.ts';
-import type { Description } from './describe.ts';
-import type { VersionHost } from './host.ts';
-import { arenaBytes, predictBytes } from './memory/predict.ts';
+import { type AvailableDevices, type InstancePlan, planInstances } from '../../executor/devices.ts';
+import type { Description } from '../describe.ts';
+import type { VersionHost } from '../host.ts';
+import { arenaBytes, predictBytes } from '../memory/predict.ts';
 
 /** Where the instances of a version run, and what they will take. */
 export interface DevicePlan {
