@@ -163,7 +163,7 @@ function appDeps(
   config: RagConfig,
   parts: Parts & { log: Log; metrics: Metrics },
 ): Omit<AppDeps, 'draining' | 'stopping'> {
-  const { metadata, vectors, modelServer, embedder, reranker, staging, jobs, llm, log, metrics } = parts;
+  const { metadata, vectors, embedder, reranker, staging, jobs, llm, log, metrics } = parts;
   const find = async (request: SearchRequest, options: CallOptions) => {
     const found = await search({ embedder, reranker, vectors, metadata }, request, options);
     metrics.searchDone({ mode: found.mode, timings: found.timings, degraded: found.degraded.length });
@@ -188,7 +188,7 @@ function appDeps(
     search: find,
     answer: (request: AnswerRequest, options) => answer(answerDeps, request, options),
     answerOnce: (request, options) => answerOnce(answerDeps, request, options),
-    readiness: readinessCheck({ modelServer, vectors, metadata }),
+    readiness: readinessCheck({ embedder, vectors, metadata }),
   };
 }
 

@@ -35,10 +35,18 @@ export interface SpaceOptions extends CallOptions {
   space?: string | undefined;
 }
 
+export interface DescribeOptions extends SpaceOptions {
+  /** Where no space is asked for and several models could answer, the one that has all of these is meant. */
+  spacesInUse?: readonly string[] | undefined;
+}
+
 /** All methods throw RagError SPACE_MISMATCH, which names what there is, when nothing of the asked space is served. */
 export interface Embedder {
-  /** Which model answers in the space, as the server told it once; without a space the server is asked afresh. */
-  describe(options?: SpaceOptions): Promise<EmbeddingModel>;
+  /**
+   * Which model answers in the space, as the server told it once; without a space the server is asked afresh.
+   * @throws RagError MODEL_SERVER_REFUSED, which names the models, when several could answer and nothing tells which
+   */
+  describe(options?: DescribeOptions): Promise<EmbeddingModel>;
   /** Embeds any number of texts (splits into calls as it needs), all in one space. */
   embed(texts: readonly string[], options?: SpaceOptions): Promise<EmbedResult>;
   /** Tokens of each text as the embedding model counts them, special tokens not included. */
@@ -60,8 +68,14 @@ export interface RerankResult {
   scores: RerankScore[];
 }
 
+export interface RerankOptions extends CallOptions {
+  /** Space of the collection that the passages come from: its model scores them where no other is there for that. */
+  space?: string | undefined;
+}
+
 export interface Reranker {
-  rerank(query: string, passages: readonly string[], options?: CallOptions): Promise<RerankResult>;
+  /** @throws RagError MODEL_SERVER_REFUSED, which names the models, when several could rerank and nothing tells which */
+  rerank(query: string, passages: readonly string[], options?: RerankOptions): Promise<RerankResult>;
 }
 
 /** Where a chunk lies in its document. Offsets count UTF-16 code units of the extracted text: text.slice(start, end). */

@@ -1,6 +1,7 @@
 import { RagError } from './errors.ts';
 import type { PartReadiness, Readiness } from './http/app.ts';
-import type { EmbeddingModel, MetadataStore, VectorStore } from './ports.ts';
+import { newCollectionModel } from './ingest/collection-model.ts';
+import type { Embedder, EmbeddingModel, MetadataStore, VectorStore } from './ports.ts';
 
 /** Milliseconds that a part may take to answer. */
 const patienceMs = 2_000;
@@ -9,7 +10,7 @@ const freshMs = 500;
 
 /** The parts that a search and an ingest need. */
 export interface CheckedParts {
-  modelServer: { ready(options: { signal: AbortSignal }): Promise<EmbeddingModel> };
+  embedder: Pick<Embedder, 'describe'>;
   vectors: Pick<VectorStore, 'description' | 'listCollections'>;
   metadata: Pick<MetadataStore, 'listDocuments'>;
 }
@@ -24,12 +25,9 @@ export function readinessCheck(parts: CheckedParts): () => Promise<Readiness> {
   };
 }
 
-async function ask({ modelServer, vectors, metadata }: CheckedParts): Promise<Readiness> {
+async function ask({ embedder, vectors, metadata }: CheckedParts): Promise<Readiness> {
   const [model_server, vector_store, metadata_store] = await Promise.all([
-    check(async (signal) => {
-      const { model, version, space } = await modelServer.ready({ signal });
-      return `${model} version ${version}, space ${space}`;
-    }),
+    check((signal) => modelsFor({ embedder, vectors }, signal)),
     check(async () => {
       await vectors.listCollections();
       return vectors.description;
@@ -40,6 +38,34 @@ async function ask({ modelServer, vectors, metadata }: CheckedParts): Promise<Re
     }),
   ]);
   return { model_server, vector_store, metadata_store };
+}
+
+/**
+ * Which model new collections take; when none can be made, which models the collections have that there are.
+ * @throws RagError why no collection can be made, when none that there is can be served either
+ */
+async function modelsFor(
+  { embedder, vectors }: Pick<CheckedParts, 'embedder' | 'vectors'>,
+  signal: AbortSignal,
+): Promise<string> {
+  // A store that is away is told by its own part.
+  const collections = await vectors.listCollections().catch(() => []);
+  try {
+    return told(await newCollectionModel(embedder, collections, { signal }));
+  } catch (thrown) {
+    const error = RagError.from(thrown);
+    // A server that is away or still loading serves no collection either.
+    if (error.retryable) throw error;
+    const spaces = new Set(collections.map(({ space }) => space));
+    const asked = await Promise.allSettled([...spaces].map((space) => embedder.describe({ space, signal })));
+    const served = asked.flatMap((answer) => (answer.status === 'fulfilled' ? [told(answer.value)] : []));
+    if (served.length === 0) throw error;
+    return `collections are served by ${served.join(' and ')}; new ones can't be made: ${error.message}`;
+  }
+}
+
+function told({ model, version, space }: EmbeddingModel): string {
+  return `${model} version ${version}, space ${space}`;
 }
 
 async function check(work: (signal: AbortSignal) => Promise<string>): Promise<PartReadiness> {

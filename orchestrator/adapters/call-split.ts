@@ -5,6 +5,9 @@ export interface CallLimits {
   bytes: number;
 }
 
+/** Calls of one input list that run at once: enough to keep the server busy while a reply travels. */
+export const callsAtOnce = 2;
+
 /** Cuts a list of texts into runs that each fit into one call; `start` is the place of a run's first text. */
 export function splitIntoCalls(
   texts: readonly string[],

@@ -2,16 +2,21 @@ import type { MessageShape } from '@bufbuild/protobuf';
 import type { EmbedResponseSchema, ModelRef } from '../../proto/gen/serving_pb.js';
 import { EmbedService } from '../../proto/gen/serving_pb.js';
 import { RagError } from '../errors.ts';
-import type { CallOptions, Embedder, EmbeddingModel, EmbedResult, SpaceOptions } from '../ports.ts';
+import type {
+  CallOptions,
+  DescribeOptions,
+  Embedder,
+  EmbeddingModel,
+  EmbedResult,
+  SpaceOptions,
+} from '../ports.ts';
 import type { CallLimits } from './call-split.ts';
-import { mapConcurrently, splitIntoCalls } from './call-split.ts';
+import { callsAtOnce, mapConcurrently, splitIntoCalls } from './call-split.ts';
 import type { GrpcClient } from './grpc-client.ts';
 import { isGone } from './grpc-error.ts';
 import { malformedReply } from './malformed-reply.ts';
-import { ServedModels } from './served-models.ts';
-
-/** Calls of one input list that run at once: enough to keep the server busy while a reply travels. */
-export const callsAtOnce = 2;
+import type { ServedModels } from './served-models.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 /** The model server's embedding: every list of texts is embedded in one space, or not at all. */
 export class ServedEmbedder implements Embedder {
@@ -21,15 +26,15 @@ export class ServedEmbedder implements Embedder {
   readonly #models: ServedModels;
 
   /** @param options `model`: the one that embeds when no space is asked for; empty: the only one that does */
-  constructor(client: GrpcClient, options: { model: string; limits: CallLimits }) {
+  constructor(client: GrpcClient, models: ServedModels, options: { model: string; limits: CallLimits }) {
     this.#client = client;
+    this.#models = models;
     this.#model = options.model;
     this.#limits = options.limits;
-    this.#models = new ServedModels(client, options.model);
   }
 
-  describe({ space, signal }: SpaceOptions = {}): Promise<EmbeddingModel> {
-    const asked = space === undefined ? this.#models.ask(space) : this.#models.find(space);
+  describe({ space, spacesInUse, signal }: DescribeOptions = {}): Promise<EmbeddingModel> {
+    const asked = space === undefined ? this.#models.ask(undefined, spacesInUse) : this.#models.find(space);
     return unlessAborted(asked, signal);
   }
 
@@ -141,21 +146,4 @@ function floatsFrom(packed: Uint8Array): Float32Array {
 function spaceChanged(asked: EmbeddingModel, got: ModelRef | undefined): RagError {
   const message = `The model server answered in the vector space ${got?.space || '(none)'} (${got?.name} version ${got?.version}) where ${asked.space} (${asked.model} version ${asked.version}) was asked for.`;
   return new RagError('SPACE_MISMATCH', message);
-}
-
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work;
-  if (signal.aborted) {
-    // Nobody waits for it any more; its failure must not count as unhandled.
-    work.catch(() => undefined);
-    throw RagError.from(signal.reason);
-  }
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = () => reject(RagError.from(signal.reason));
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }

@@ -127,7 +127,8 @@ async function* answerByLlm(
   const promptStartedAt = performance.now();
   const { query } = draft.request;
   const input = { query, passages: draft.retrieved.hits, budgetTokens: deps.contextTokens };
-  const prompt = await packPrompt(input, deps.embedder, options);
+  const { space } = draft.retrieved;
+  const prompt = await packPrompt(input, deps.embedder, { ...options, space });
   draft.timings.prompt_ms = elapsedSince(promptStartedAt);
   const { sources } = prompt;
   yield { type: 'sources', mode: 'llm', sources, degraded: draft.degraded };
@@ -155,7 +156,9 @@ async function* answerByExtract(
   options: CallOptions,
 ): AsyncGenerator<DraftEvent, void> {
   const startedAt = performance.now();
-  const extraction = await extract({ query: draft.request.query, sources }, deps.embedder, options);
+  const { request, retrieved } = draft;
+  const inSpace = { ...options, space: retrieved.space };
+  const extraction = await extract({ query: request.query, sources }, deps.embedder, inSpace);
   draft.timings.generate_ms = elapsedSince(startedAt);
   draft.degraded.push(...extraction.degraded);
   const { sentences } = extraction;

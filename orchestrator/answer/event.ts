@@ -38,6 +38,8 @@ export interface Retrieved<T extends object = object> {
   hits: readonly Passage[];
   degraded: readonly AnswerDegradation[];
   timings: T;
+  /** Vector space of the collection; absent when nothing has been ingested yet. */
+  space?: string | undefined;
 }
 
 /** A passage that was really put before the answerer, with the number that the answer cites it by. */

@@ -1,7 +1,8 @@
 import { RagError } from '../errors.ts';
-import type { CallOptions, Embedder } from '../ports.ts';
+import type { Embedder, SpaceOptions } from '../ports.ts';
 import { citationOf } from './citations.ts';
 import type { AnswerDegradation, AnswerSource, Citation } from './event.ts';
+import { inSpaceAtBest } from './in-space-at-best.ts';
 import { notFoundSentence } from './prompt.ts';
 import type { Sentence } from './sentence.ts';
 import { contentWords, coverage, sentencesOf } from './sentence.ts';
@@ -63,7 +64,7 @@ const duplicateSimilarity = 0.95;
 export async function extract(
   input: { query: string; sources: readonly AnswerSource[] },
   embedder: Embedder,
-  options: CallOptions = {},
+  options: SpaceOptions = {},
 ): Promise<Extraction> {
   const candidates = candidatesOf(input.sources);
   const wanted = contentWords(input.query);
@@ -71,7 +72,7 @@ export async function extract(
   let similarities = candidates.map(() => 0);
   try {
     const texts = [input.query, ...candidates.map(({ sentence }) => sentence.text)];
-    const { vectors } = await embedder.embed(texts, options);
+    const { vectors } = await inSpaceAtBest((where) => embedder.embed(texts, where), options);
     similarities = candidates.map((candidate, index) => {
       candidate.vector = vectors[index + 1]!;
       return dot(vectors[0]!, candidate.vector);

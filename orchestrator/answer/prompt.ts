@@ -1,6 +1,7 @@
 import { RagError } from '../errors.ts';
-import type { CallOptions, ChatMessage, Embedder } from '../ports.ts';
+import type { ChatMessage, Embedder, SpaceOptions } from '../ports.ts';
 import type { AnswerSource, Passage } from './event.ts';
+import { inSpaceAtBest } from './in-space-at-best.ts';
 
 /** What the chat model is told to say, word for word, when the sources do not hold the answer. */
 export const notFoundSentence = 'The documents do not answer this question.';
@@ -33,7 +34,7 @@ const framingTokens = 32;
 export async function packPrompt(
   input: { query: string; passages: readonly Passage[]; budgetTokens: number },
   embedder: Embedder,
-  options: CallOptions = {},
+  options: SpaceOptions = {},
 ): Promise<Prompt> {
   const { query, passages, budgetTokens } = input;
   const question = `<question>\n${fenced(query)}\n</question>`;
@@ -107,11 +108,11 @@ function attribute(text: string): string {
 async function estimateTokens(
   texts: readonly string[],
   embedder: Embedder,
-  options: CallOptions,
+  options: SpaceOptions,
 ): Promise<number[]> {
   const bytes = texts.map((text) => Buffer.byteLength(text));
   try {
-    const counts = await embedder.countTokens(texts, options);
+    const counts = await inSpaceAtBest((where) => embedder.countTokens(texts, where), options);
     return counts.map((count, index) => Math.max(count, Math.ceil(bytes[index]! / 4)));
   } catch {
     if (options.signal?.aborted) throw RagError.from(options.signal.reason);

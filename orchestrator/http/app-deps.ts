@@ -5,7 +5,7 @@ import type { Staging } from '../ingest/staging.ts';
 import type { Log } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { CallOptions, MetadataStore, VectorStore } from '../ports.ts';
-import type { SearchRequest, SearchResponse } from '../retrieve/search.ts';
+import type { SearchRequest, SearchResult } from '../retrieve/search.ts';
 
 /** Whether each part can do its work now, and if not, why. */
 export interface Readiness {
@@ -41,7 +41,7 @@ export interface AppDeps {
   staging: Pick<Staging, 'write' | 'discard'>;
   metadata: Pick<MetadataStore, 'getDocument' | 'listDocuments'>;
   vectors: Pick<VectorStore, 'listCollections'>;
-  search(request: SearchRequest, options: CallOptions): Promise<SearchResponse>;
+  search(request: SearchRequest, options: CallOptions): Promise<SearchResult>;
   answer(request: AnswerRequest, options: CallOptions): AsyncGenerator<AnswerEvent, void>;
   answerOnce(request: AnswerRequest, options: CallOptions): Promise<AnswerResponse>;
   readiness(): Promise<Readiness>;

@@ -3,13 +3,13 @@ import type { CallOptions, CollectionInfo, Embedder, EmbeddingModel, VectorStore
 
 interface CollectionDeps {
   embedder: Pick<Embedder, 'describe'>;
-  vectors: Pick<VectorStore, 'getCollection' | 'ensureCollection'>;
+  vectors: Pick<VectorStore, 'getCollection' | 'listCollections' | 'ensureCollection'>;
 }
 
 /**
  * The model that a collection's documents are embedded with: the one of its space, also when another answers by default
- * by now. A new collection is made, in the space of the model that answers now.
- * @throws RagError SPACE_MISMATCH when no model of its space and dimension is served
+ * by now. A new collection is made, in the space of the model that new ones take.
+ * @throws RagError SPACE_MISMATCH when no model of its space and dimension is served, and as `newCollectionModel`
  */
 export async function collectionModel(
   deps: CollectionDeps,
@@ -18,7 +18,7 @@ export async function collectionModel(
 ): Promise<EmbeddingModel> {
   const known = await deps.vectors.getCollection(name);
   if (known !== undefined) return modelOf(deps, known, options);
-  const model = await deps.embedder.describe(options);
+  const model = await newCollectionModel(deps.embedder, await deps.vectors.listCollections(), options);
   try {
     await deps.vectors.ensureCollection(infoOf(name, model));
     return model;
@@ -29,6 +29,20 @@ export async function collectionModel(
     if (made === undefined) throw thrown;
     return modelOf(deps, made, options);
   }
+}
+
+/**
+ * The model that a new collection takes: the one that answers by default; of several, the one that has the
+ * spaces of all collections, so that a further model on the server changes nothing for them.
+ * @throws RagError MODEL_SERVER_REFUSED, which names the models, when several could and the collections do not tell which
+ */
+export function newCollectionModel(
+  embedder: Pick<Embedder, 'describe'>,
+  collections: readonly CollectionInfo[],
+  { signal }: CallOptions,
+): Promise<EmbeddingModel> {
+  const spacesInUse = [...new Set(collections.map(({ space }) => space))];
+  return embedder.describe({ spacesInUse, signal });
 }
 
 async function modelOf(

@@ -88,6 +88,12 @@ export interface SearchResponse {
   timings: SearchTimings;
 }
 
+/** What was found, with what the reply on the wire leaves out. */
+export interface SearchResult extends SearchResponse {
+  /** Vector space of the collection; absent when nothing has been ingested yet. */
+  space?: string | undefined;
+}
+
 /** What a search needs from the outside. */
 export interface SearchDeps {
   embedder: Embedder;

@@ -1,5 +1,5 @@
 import { RagError } from '../errors.ts';
-import type { Reranker } from '../ports.ts';
+import type { Reranker, RerankOptions } from '../ports.ts';
 import type { FusedChunk } from './fuse.ts';
 import { bestFirst } from './fuse.ts';
 import type { Degradation, HitScoreKind, RerankRank } from './hit.ts';
@@ -34,14 +34,15 @@ const rerankShare = 0.5;
 export async function rerank<Source extends string>(
   reranker: Reranker,
   input: { query: string; candidates: readonly FusedChunk<Source>[] },
-  options: { timeoutMs: number; signal?: AbortSignal | undefined },
+  options: RerankOptions & { timeoutMs: number },
 ): Promise<Reranking<Source>> {
   const { query, candidates } = input;
+  const { space } = options;
   try {
     const passages = candidates.map(({ chunk }) =>
       chunk.title ? `${chunk.title}\n${chunk.text}` : chunk.text,
     );
-    const { kind, scores } = await within((signal) => reranker.rerank(query, passages, { signal }), {
+    const { kind, scores } = await within((signal) => reranker.rerank(query, passages, { space, signal }), {
       ...options,
       what: 'The reranking',
     });

@@ -8,7 +8,7 @@ import type {
   SearchHit,
   SearchMode,
   SearchRequest,
-  SearchResponse,
+  SearchResult,
   SearchTimings,
 } from './hit.ts';
 import type { PlanResult, Source } from './plan.ts';
@@ -44,7 +44,7 @@ export async function search(
   deps: SearchDeps,
   request: SearchRequest,
   options: CallOptions = {},
-): Promise<SearchResponse> {
+): Promise<SearchResult> {
   const startedAt = performance.now();
   const { query, collection, topK, mode } = checked(request);
   const info = await findCollection(deps, collection, options);
@@ -59,7 +59,11 @@ export async function search(
     ? await rerank(
         deps.reranker,
         { query, candidates: fused.slice(0, Math.max(rerankDepth, topK)) },
-        { timeoutMs: deps.limits?.rerankTimeoutMs ?? defaultTimeoutMs, signal: options.signal },
+        {
+          timeoutMs: deps.limits?.rerankTimeoutMs ?? defaultTimeoutMs,
+          space: info?.space,
+          signal: options.signal,
+        },
       )
     : { chunks: fused, degraded: [] };
   if (wantsRerank) timings.rerank_ms = elapsedSince(rerankStartedAt);
@@ -70,6 +74,7 @@ export async function search(
     score_kind: reranking.kind ?? baseScoreKind(mode),
     degraded: [...(plan?.degraded ?? []), ...reranking.degraded],
     timings: { ...timings, total_ms: elapsedSince(startedAt) },
+    space: info?.space,
   };
 }
 

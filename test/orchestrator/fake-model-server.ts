@@ -37,8 +37,8 @@ export interface FakeModelServer {
   address: string;
   port: number;
   model: FakeModel;
-  /** Inputs of every call in order of arrival, and the version that it named. */
-  calls: { method: string; inputs: string[]; peer: string; version: number }[];
+  /** Inputs of every call in order of arrival, and the model and version that it named. */
+  calls: { method: string; inputs: string[]; peer: string; model: string; version: number }[];
   /** Breaks all connections at once. */
   kill(): void;
 }
@@ -53,9 +53,10 @@ export async function startFakeModelServer(port = 0): Promise<FakeModelServer> {
     score: (query, document) => (document.includes(query) ? 0.9 : 0.1),
   };
   const server = new Server();
-  const pick = (request: { model: string; version: number; expectSpace?: string }): FakeVersion => {
+  const pick = (request: { model: string; version: number; expectSpace?: string }, task = 'embed') => {
     const all = [model, ...model.others].filter(({ state }) => state !== 'failed');
-    const named = all.filter(({ name }) => request.model === '' || name === request.model);
+    const wanted = request.model || onlyOf(all, task);
+    const named = all.filter(({ name }) => name === wanted);
     if (named.length === 0) throw refusal(status.NOT_FOUND, 'MODEL_NOT_FOUND');
     const fit = named.filter(({ version }) => request.version === 0 || version === request.version);
     if (fit.length === 0) throw refusal(status.NOT_FOUND, 'VERSION_NOT_FOUND');
@@ -69,8 +70,9 @@ export async function startFakeModelServer(port = 0): Promise<FakeModelServer> {
     inputs: (request: MessageShape<I>) => string[],
   ) => {
     const serve: handleUnaryCall<MessageShape<I>, MessageShape<O>> = async (call, reply) => {
-      const { version = 0 } = call.request as { version?: number };
-      calls.push({ method: method.name, inputs: inputs(call.request), peer: call.getPeer(), version });
+      const { model: name = '', version = 0 } = call.request as { model?: string; version?: number };
+      const named = { model: name, version };
+      calls.push({ method: method.name, inputs: inputs(call.request), peer: call.getPeer(), ...named });
       try {
         await model.before(method.name, call);
         reply(null, create(method.output, await handle(call.request, call)));
@@ -131,14 +133,18 @@ export async function startFakeModelServer(port = 0): Promise<FakeModelServer> {
   );
   unary(
     RerankService.method.rerank,
-    ({ query, documents }) => {
+    (request) => {
+      const { query, documents } = request;
+      const answering = pick(request, 'rerank');
       const results = documents.map((text, index) => ({
         index,
         score: model.score(query, text),
         rawScore: 0.5,
       }));
       results.sort((a, b) => b.score - a.score);
-      return { model: ref(model), kind: ScoreKind.LATE_INTERACTION, results };
+      const isCrossEncoder = !answering.tasks.includes('embed');
+      const kind = isCrossEncoder ? ScoreKind.CROSS_ENCODER : ScoreKind.LATE_INTERACTION;
+      return { model: ref(answering), kind, results };
     },
     ({ documents }) => documents,
   );
@@ -159,11 +165,26 @@ export function fakeVersion(version: number, more: Partial<FakeVersion> = {}): F
     dimension: 3,
     maxTokens: 256,
     state: 'ready',
-    tasks: ['embed', 'tokenize'],
+    tasks: ['embed', 'rerank', 'infer'],
     vector: (text) => [text.length, version, 0.5],
     tokens: (text) => text.split(/\s+/).filter(Boolean).length,
     ...more,
   };
+}
+
+/** Vectors are made by no cross-encoder. */
+export function crossEncoder(name: string): FakeVersion {
+  return fakeVersion(1, { name, space: '', dimension: 0, tasks: ['rerank', 'infer'] });
+}
+
+/** The model that a request without a name means; for reranking, cross-encoders come first. */
+function onlyOf(all: readonly FakeVersion[], task: string): string {
+  const able = all.filter(({ tasks }) => tasks.includes(task));
+  const crossEncoders = able.filter(({ tasks }) => !tasks.includes('embed'));
+  const [name, ...more] = new Set((crossEncoders.length > 0 ? crossEncoders : able).map((one) => one.name));
+  if (name === undefined) throw refusal(status.NOT_FOUND, 'MODEL_NOT_FOUND');
+  if (more.length > 0) throw refusal(status.INVALID_ARGUMENT, 'INVALID_INPUT');
+  return name;
 }
 
 function ref({ name, version, space }: FakeVersion) {

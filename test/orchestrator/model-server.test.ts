@@ -108,7 +108,7 @@ test('passages are scored in the order given, over several calls', async () => {
 
 test('an absent server is named, with what to do', async () => {
   server.kill();
-  const error = await failure(open().ready());
+  const error = await failure(open().embedder.describe());
   expect(error.reason).toBe('MODEL_SERVER_UNAVAILABLE');
   expect(error.message).toContain(server.address);
   expect(error.message).toContain('nereid serve');
@@ -118,7 +118,7 @@ test('an absent server is named, with what to do', async () => {
 test('a server that restarts in the middle fails the running call and serves the next', async () => {
   const client = open();
   const reached = Promise.withResolvers<void>();
-  await client.ready();
+  await client.embedder.describe();
   server.model.before = () => {
     reached.resolve();
     return new Promise<void>(() => undefined);
@@ -127,7 +127,7 @@ test('a server that restarts in the middle fails the running call and serves the
   await reached.promise;
   server.kill();
   expect((await running).reason).toBe('MODEL_SERVER_UNAVAILABLE');
-  expect((await failure(client.ready())).reason).toBe('MODEL_SERVER_UNAVAILABLE');
+  expect((await failure(client.embedder.describe())).reason).toBe('MODEL_SERVER_UNAVAILABLE');
   server = await startFakeModelServer(server.port);
   server.model.space = 'space-after';
   await vi.waitFor(async () => expect((await client.embedder.embed(['a'])).space).toBe('space-after'));
@@ -244,7 +244,7 @@ test('what is no gRPC server is told apart from nothing', async () => {
   const deaf = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
   await new Promise<void>((resolve) => deaf.listen(0, '127.0.0.1', resolve));
   const { port } = deaf.address() as { port: number };
-  const error = await failure(open({ address: `127.0.0.1:${port}` }).ready());
+  const error = await failure(open({ address: `127.0.0.1:${port}` }).embedder.describe());
   expect(error.reason).toBe('MODEL_SERVER_UNAVAILABLE');
   expect(error.message).toContain(`127.0.0.1:${port}`);
   deaf.close();
@@ -252,7 +252,7 @@ test('what is no gRPC server is told apart from nothing', async () => {
 
 test('destroy fails what runs and refuses what comes; both ends are idempotent', async () => {
   const client = open();
-  await client.ready();
+  await client.embedder.describe();
   const reached = Promise.withResolvers<void>();
   server.model.before = () => {
     reached.resolve();

@@ -107,7 +107,8 @@ export function searchRoutes({ config, search }: AppDeps): Route[] {
       errors: searchErrors,
       timeoutMs: config.requestTimeoutMs,
       async handle({ body, signal }) {
-        return { status: 200, body: await search(body, { signal }) };
+        const { space: _, ...found } = await search(body, { signal });
+        return { status: 200, body: found };
       },
     }),
   ];
