@@ -107,9 +107,10 @@ export class Model {
     if (!this.#wanted) return true;
     const { current } = this;
     if (current === undefined || this.#draining || current.loaded?.pool.healthy === false) return false;
-    // What is loaded on demand takes requests while it loads, as it did before.
     const isEager = current.description?.config.preload ?? this.#eager;
-    return current.state !== 'loading' || current.everReady || !isEager;
+    if (current.everReady || !isEager) return true;
+    // Without a reason it is unloaded only because its load has not begun yet.
+    return current.state !== 'loading' && !(current.state === 'unloaded' && current.reason === '');
   }
 
   /** Why no request could be answered although it is to be served; undefined when one could. */
@@ -182,7 +183,7 @@ export class Model {
     if (this.#wanted && this.#versions.mayRecover) void this.#inTurn(() => this.#versions.recover());
   }
 
-  /** Takes no requests any more, or does so again; what runs is finished and nothing is unloaded. */
+  /** Takes no requests any more, or does so again; nothing is unloaded. */
   drain(resume: boolean): void {
     this.#draining = !resume;
   }
