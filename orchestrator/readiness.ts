@@ -60,7 +60,8 @@ async function modelsFor(
     const asked = await Promise.allSettled([...spaces].map((space) => embedder.describe({ space, signal })));
     const served = asked.flatMap((answer) => (answer.status === 'fulfilled' ? [told(answer.value)] : []));
     if (served.length === 0) throw error;
-    return `collections are served by ${served.join(' and ')}; new ones can't be made: ${error.message}`;
+    const which = served.length === spaces.size ? 'all collections' : 'some of the collections';
+    return `${which} are served, by ${served.join(' and ')}; new ones can't be made: ${error.message}`;
   }
 }
 

@@ -141,7 +141,7 @@ describe('passages are scored', () => {
   });
 
   test('in one call, once the models are known', async () => {
-    const client = open();
+    const client = open({ relistMs: 60_000 });
     await client.embedder.embed(['a'], { space: 'space-1' });
     server.calls.length = 0;
     await rerank(client, 'space-1');
