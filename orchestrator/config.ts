@@ -19,11 +19,16 @@ export const ragConfigSchema = z.object({
   embedModel: z
     .string()
     .default('')
-    .meta({ description: 'model that embeds new collections (empty: the only one that does)' }),
+    .meta({
+      description:
+        'model that embeds new collections (empty: the only one that does; of several, the one of the existing collections)',
+    }),
   rerankModel: z
     .string()
     .default('')
-    .meta({ description: "model that reranks (empty: the server's choice)" }),
+    .meta({
+      description: 'model that reranks (empty: the only cross-encoder, else the model of the collection)',
+    }),
   dataDir: z
     .string()
     .min(1)
