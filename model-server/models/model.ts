@@ -106,7 +106,7 @@ export class Model {
   get ready(): boolean {
     if (!this.#wanted) return true;
     const { current } = this;
-    if (current === undefined || this.#draining || current.loaded?.pool.healthy === false) return false;
+    if (current === undefined || this.#draining || current.isImpaired) return false;
     const isEager = current.description?.config.preload ?? this.#eager;
     if (current.everReady || !isEager) return true;
     // Without a reason it is unloaded only because its load has not begun yet.
@@ -227,7 +227,7 @@ export class Model {
       refused.add(version);
       await orAborted(version.load(), signal).catch((error: unknown) => {
         // Another version of the alias may be in memory; the same one again means that there is none.
-        if (isSecond || target.version > 0 || !version.lacksRoom) throw error;
+        if (isSecond || target.version > 0 || !version.isPutOff) throw error;
       });
     }
   }

@@ -92,7 +92,7 @@ function reportOf(
 
 /** What has served before is loaded again by its next request; what never has may turn out not to work. */
 function canAnswer(version: ModelVersion): boolean {
-  if (version.state === 'failed' || version.loaded?.pool.healthy === false) return false;
+  if (version.state === 'failed' || version.isImpaired) return false;
   return version.state !== 'loading' || version.everReady;
 }
 

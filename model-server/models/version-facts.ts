@@ -39,6 +39,6 @@ export async function readFact(
 /** Whether a rollout may send requests to a version that it names; later: it is only being put in place or warmed. */
 export function usability(version: ModelVersion | undefined): boolean | 'later' {
   if (version === undefined) return 'later';
-  if (version.lacksRoom || (version.state === 'loading' && !version.everReady)) return 'later';
+  if (version.isPutOff || (version.state === 'loading' && !version.everReady)) return 'later';
   return version.state !== 'failed';
 }

@@ -1,27 +1,20 @@
 import { ServingError } from '../errors.ts';
 import type { InstanceState } from '../types.ts';
-import { type Description, describe } from './describe.ts';
+import type { Description } from './describe.ts';
 import type { VersionHost } from './host.ts';
 import { Leases } from './leases.ts';
 import type { Loaded } from './loaded.ts';
 import type { Reservation } from './memory/budget.ts';
 import type { Resident } from './memory/ledger.ts';
+import { NEXT_STATES } from './next-states.ts';
 import { openVersion } from './opening/load.ts';
+import { Reading, type ReadingOptions } from './reading.ts';
 import { Recovery } from './recovery.ts';
 import type { ModelState } from './reports.ts';
 import type { CompleteVersion, VersionFiles } from './repository/version-files.ts';
 
-/** Which state may follow which; everything else is a mistake in this program. */
-const NEXT: Record<ModelState, readonly ModelState[]> = {
-  unloaded: ['loading', 'failed'],
-  loading: ['ready', 'failed', 'unloaded'],
-  ready: ['draining'],
-  draining: ['unloaded'],
-  failed: ['loading', 'unloaded'],
-};
-
-/** Room that was not there a moment ago is hardly there now. */
-const ROOM_PAUSE_MS = 5_000;
+/** What kept a version from being loaded a moment ago (no room, files that are being exchanged) hardly is over now. */
+const PUT_OFF_MS = 5_000;
 
 /** What a version made of these would have as its identity. */
 export function identityOf(files: VersionFiles, override: string | undefined): string {
@@ -40,12 +33,10 @@ export class ModelVersion implements Resident {
   /** Two versions of one identity are made of the same files and the same configuration. */
   readonly identity: string;
   readonly #host: VersionHost;
-  readonly #override: string | undefined;
+  readonly #reading: Reading;
   #state: ModelState = 'unloaded';
   #reason = '';
   #loaded: Loaded | undefined;
-  #description: Promise<Description> | undefined;
-  #known: Description | undefined;
   #loading: Promise<void> | undefined;
   #unloading: Promise<void> | undefined;
   #reservations: Reservation[] = [];
@@ -53,16 +44,16 @@ export class ModelVersion implements Resident {
   #isRetired = false;
   #pins = 0;
   #loadMs = 0;
-  #refusedRoomMs = Number.NEGATIVE_INFINITY;
+  #putOffMs = Number.NEGATIVE_INFINITY;
+  #isStale = false;
   readonly #leases: Leases;
   readonly #recovery: Recovery;
 
-  /** @param override a config in JSON that stands in for the one of the folder */
-  constructor(files: CompleteVersion, host: VersionHost, override?: string) {
+  constructor(files: CompleteVersion, host: VersionHost, reading: ReadingOptions = {}) {
     this.files = files;
-    this.identity = identityOf(files, override);
+    this.identity = identityOf(files, reading.override);
     this.#host = host;
-    this.#override = override;
+    this.#reading = new Reading(files, reading);
     this.#leases = new Leases(host.nowMs);
     this.#recovery = new Recovery(host.nowMs);
   }
@@ -91,9 +82,19 @@ export class ModelVersion implements Resident {
     return this.state === 'failed' && this.#recovery.isDue;
   }
 
-  /** Whether it was refused memory a moment ago, so that whoever can should turn to another version. */
-  get lacksRoom(): boolean {
-    return this.#state === 'unloaded' && this.#host.nowMs() - this.#refusedRoomMs < ROOM_PAUSE_MS;
+  /** Whether its load was put off a moment ago, so that whoever can should turn to another version. */
+  get isPutOff(): boolean {
+    return this.#state === 'unloaded' && this.#host.nowMs() - this.#putOffMs < PUT_OFF_MS;
+  }
+
+  /** Whether its last load found that its files are no longer what they were. */
+  get isStale(): boolean {
+    return this.#isStale;
+  }
+
+  /** Whether it can't answer now though it has not failed. */
+  get isImpaired(): boolean {
+    return this.#isStale || this.#loaded?.pool.healthy === false;
   }
 
   get loadMs(): number {
@@ -102,7 +103,7 @@ export class ModelVersion implements Resident {
 
   /** What is known of it without loading it; undefined before `describe` has been called, or when that failed. */
   get description(): Description | undefined {
-    return this.#known;
+    return this.#reading.known;
   }
 
   /** What it runs on while it is ready. */
@@ -128,15 +129,16 @@ export class ModelVersion implements Resident {
   }
 
   get keepAliveMs(): number {
-    return this.#known?.config.keepAliveMs ?? this.#host.defaults.keepAliveMs;
+    return this.description?.config.keepAliveMs ?? this.#host.defaults.keepAliveMs;
   }
 
-  /** Reads what the files say, once. @throws ServingError MODEL_CONFIG_INVALID; the version has failed then */
+  /**
+   * Reads what the files say, once.
+   * @throws ServingError MODEL_CONFIG_INVALID, or MODEL_LOAD_FAILED for an objection; the version has failed then
+   */
   async describe(): Promise<Description> {
-    this.#description ??= describe(this.files, this.#override);
     try {
-      this.#known = await this.#description;
-      return this.#known;
+      return await this.#reading.read();
     } catch (thrown) {
       const error = ServingError.from(thrown);
       if (this.#state === 'unloaded') this.#transition('failed', error.message);
@@ -167,7 +169,7 @@ export class ModelVersion implements Resident {
   /**
    * Makes it ready: waits for a load that is under way, or starts one; after an unload that is under way it loads again.
    * However many ask, it is loaded once. One that has been retired stays as it is: nobody would ever unload it.
-   * @throws ServingError MODEL_CONFIG_INVALID, MODEL_LOAD_FAILED, MEMORY_BUDGET_EXCEEDED
+   * @throws ServingError MODEL_CONFIG_INVALID, MODEL_LOAD_FAILED, MODEL_NOT_READY, MEMORY_BUDGET_EXCEEDED
    */
   async load(): Promise<void> {
     while (this.#state !== 'ready' && !this.#isRetired) {
@@ -191,15 +193,6 @@ export class ModelVersion implements Resident {
   retire(why: string): Promise<void> {
     this.#isRetired = true;
     return this.unload(why);
-  }
-
-  /**
-   * Makes it fail before it is loaded, for a reason that its files do not tell; a load after an unload gets past that.
-   * @throws ServingError MODEL_LOAD_FAILED with the reason
-   */
-  refuse(why: string): never {
-    this.#transition('failed', why);
-    throw new ServingError('MODEL_LOAD_FAILED', why);
   }
 
   async evict(why: string): Promise<void> {
@@ -227,6 +220,7 @@ export class ModelVersion implements Resident {
         {
           resident: this,
           files: this.files,
+          override: this.#reading.override,
           description: await this.describe(),
           hold: (reservation) => {
             this.#reservations.push(reservation);
@@ -242,19 +236,21 @@ export class ModelVersion implements Resident {
       this.#leases.touch();
       this.#recovery.clear();
       this.#everReady = true;
+      this.#isStale = false;
       this.#transition('ready', '');
       this.#host.observe(this.files)?.loaded(this.#loadMs);
     } catch (thrown) {
       const error = ServingError.from(thrown);
       this.#releaseMemory();
-      // For want of memory nothing is wrong with the model: the next request may find room.
-      const isShort = error.reason === 'MEMORY_BUDGET_EXCEEDED';
-      this.#enter(isShort ? 'unloaded' : 'failed', error.message);
-      if (isShort) this.#refusedRoomMs = this.#host.nowMs();
+      this.#isStale = error.reason === 'MODEL_NOT_READY';
+      // With these nothing is wrong with the model: the next request may find room, or the files as they were.
+      const isPutOff = this.#isStale || error.reason === 'MEMORY_BUDGET_EXCEEDED';
+      this.#enter(isPutOff ? 'unloaded' : 'failed', error.message);
+      if (isPutOff) this.#putOffMs = this.#host.nowMs();
       else this.#host.observe(this.files)?.failed();
       // Of the load failures only the death of a worker says when to try again.
-      if (!isShort && error.retryAfterMs !== undefined) this.#recovery.died();
-      if (!isShort || isTold) this.#tell();
+      if (!isPutOff && error.retryAfterMs !== undefined) this.#recovery.died();
+      if (!isPutOff || isTold) this.#tell();
       throw error;
     } finally {
       this.#loading = undefined;
@@ -265,7 +261,10 @@ export class ModelVersion implements Resident {
     // A load can't be stopped half-way. (No await otherwise: what is evicted must be out of use before this call returns.)
     if (this.#loading !== undefined) await this.#loading.catch(() => undefined);
     const loaded = this.#loaded;
-    if (this.#state === 'failed') this.#transition('unloaded', why);
+    if (this.#state === 'failed') {
+      this.#reading.overrule();
+      this.#transition('unloaded', why);
+    }
     if (loaded === undefined || this.#state !== 'ready') return;
     this.#transition('draining', why);
     await this.#leases.whenFree();
@@ -287,7 +286,7 @@ export class ModelVersion implements Resident {
   }
 
   #enter(to: ModelState, reason: string): void {
-    if (!NEXT[this.#state].includes(to))
+    if (!NEXT_STATES[this.#state].includes(to))
       throw new ServingError('INTERNAL', `${this.owner} can't go from ${this.#state} to ${to}.`);
     this.#state = to;
     this.#reason = reason;

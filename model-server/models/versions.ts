@@ -1,8 +1,8 @@
 import { ServingError } from '../errors.ts';
 import type { VersionHost } from './host.ts';
+import type { ReadingOptions } from './reading.ts';
 import type { CompleteVersion, ModelFolder } from './repository/version-files.ts';
 import { DEFAULT_POLICY, servedVersions, type VersionPolicy } from './repository/version-policy.ts';
-import type { Task } from './target.ts';
 import { identityOf, ModelVersion } from './version.ts';
 
 /** A version in its place; `active` is exchanged when its files change. */
@@ -170,29 +170,30 @@ export class Versions {
       // What is to take over waits for room while another version serves; no request would ever ask for it. (One that only
       // waits for its first request has no reason to tell.)
       const { state, everReady, reason } = slot.active;
-      const lacksRoom = how.inUse && state === 'unloaded' && !everReady && reason !== '';
-      return how.retry || lacksRoom ? this.#retry(slot) : undefined;
+      const isPutOff = how.inUse && state === 'unloaded' && !everReady && reason !== '';
+      return how.retry || isPutOff ? this.#retry(slot) : undefined;
     }
     if (slot?.rejected?.identity === identity && !how.retry) return undefined;
     const forerunner = how.inUse && !how.retry ? this.current : undefined;
-    const next = new ModelVersion(files, this.#host, how.override);
+    const next = new ModelVersion(files, this.#host, {
+      override: how.override,
+      objection: forerunner && whatItMustDo(files, forerunner),
+    });
     // What takes nothing away from anybody is known from now on: lists show it loading, and requests wait for it.
-    const takesFreePlace = slot === undefined || slot.active.state === 'failed';
+    const takesFreePlace = slot === undefined || slot.active.state === 'failed' || slot.active.isStale;
     if (slot === undefined)
       this.#slots.set(files.version, { active: next, served: true, rejected: undefined });
     else if (takesFreePlace) this.#exchange(slot, next);
     const failure = await outcome(async () => {
-      const { config, tasks } = await next.describe();
-      const lost = forerunner?.description?.tasks.filter((task) => !tasks.includes(task)) ?? [];
-      if (lost.length > 0) next.refuse(whatIsLost(next, { lost, forerunner: forerunner!.files.version }));
+      const { config } = await next.describe();
       // Where a version is in use, what follows it must be warm, however lazy the model is.
       if (how.inUse || (config.preload ?? how.eager)) await this.#loadBeside(next);
     });
     if (takesFreePlace) return failure;
     if (failure !== undefined) {
       slot.rejected = { identity, why: `its files have changed and can't be used: ${failure.message}` };
-      // Room may come by itself, so that is tried again at the next look.
-      if (failure.reason === 'MEMORY_BUDGET_EXCEEDED') slot.rejected.identity = '';
+      // Room may come by itself, so that is tried again at the next look; so is what was read while it was written.
+      if (failure.row.retryable) slot.rejected.identity = '';
       return failure;
     }
     this.#exchange(slot, next);
@@ -255,12 +256,17 @@ export class Versions {
   }
 }
 
-/** Whoever uses the model by itself would be left without an answer. */
-function whatIsLost(
-  { owner, files }: ModelVersion,
-  { lost, forerunner }: { lost: readonly Task[]; forerunner: number },
-): string {
-  return `${owner} can't ${lost.join(' or ')}, which version ${forerunner} does; if that is meant, load it by command: nereid models load ${files.name}`;
+/** What speaks against a version that can do less: whoever uses the model by itself would be left without an answer. */
+function whatItMustDo(
+  { name, version }: CompleteVersion,
+  { description, files: { version: forerunner } }: ModelVersion,
+): ReadingOptions['objection'] {
+  const wanted = description?.tasks ?? [];
+  return ({ tasks }) => {
+    const lost = wanted.filter((task) => !tasks.includes(task)).join(' or ');
+    if (lost === '') return undefined;
+    return `model ${name} version ${version} can't ${lost}, which version ${forerunner} does; if that is meant, load it by command: nereid models load ${name}`;
+  };
 }
 
 async function outcome(work: () => Promise<void>): Promise<ServingError | undefined> {

@@ -3,19 +3,16 @@ import { Pool } from '../../executor/pool.ts';
 import { systemClock } from '../../scheduler/clock.ts';
 import { Scheduler } from '../../scheduler/scheduler.ts';
 import { TextTokenizer } from '../../tasks/tokenizer.ts';
-import type { Description } from '../describe.ts';
 import type { VersionHost } from '../host.ts';
 import type { Loaded } from '../loaded.ts';
 import type { Reservation } from '../memory/budget.ts';
 import type { Resident } from '../memory/ledger.ts';
-import type { CompleteVersion } from '../repository/version-files.ts';
 import { planDevices } from './plan-devices.ts';
 import { proveSound } from './prove-sound.ts';
+import { type AsRead, refuseStale } from './refuse-stale.ts';
 
 /** What is to be opened, and who pays for it. */
-export interface Opening {
-  files: CompleteVersion;
-  description: Description;
+export interface Opening extends Omit<AsRead, 'owner'> {
   resident: Resident;
   /** Takes over a promise of memory, to be given back when the version has gone or its load has failed. */
   hold: (reservation: Reservation) => void;
@@ -24,10 +21,12 @@ export interface Opening {
 /**
  * Opens a model version: room in memory, its instances (one session each, which serve all its tasks), tokenizer and
  * scheduler; checked and warmed up.
- * @throws ServingError MODEL_LOAD_FAILED, MEMORY_BUDGET_EXCEEDED; then nothing is left running
+ * @throws ServingError MODEL_LOAD_FAILED, MODEL_NOT_READY, MEMORY_BUDGET_EXCEEDED; then nothing is left running
  */
 export async function openVersion(opening: Opening, host: VersionHost): Promise<Loaded> {
-  const { description, resident, files } = opening;
+  const { description, resident } = opening;
+  const asRead = { ...opening, owner: resident.owner };
+  await refuseStale(asRead);
   const devices = await planDevices(description, { owner: resident.owner, host });
   const reservations = new Map<string, Reservation>();
   // In one order for all, so that two loads can't hold what the other waits for.
@@ -38,8 +37,7 @@ export async function openVersion(opening: Opening, host: VersionHost): Promise<
   }
   const floorBytes =
     description.onnx.weightBytes * devices.instances.filter(({ device }) => device === 'cpu').length;
-  const open = () =>
-    openParts({ description, files, owner: resident.owner, instances: devices.instances }, host);
+  const open = () => openParts({ ...asRead, instances: devices.instances }, host);
   const { value: loaded, grownBytes } = await host.gate.measured(
     open,
     floorBytes,
@@ -53,10 +51,7 @@ export async function openVersion(opening: Opening, host: VersionHost): Promise<
   return loaded;
 }
 
-interface Parts {
-  owner: string;
-  description: Description;
-  files: CompleteVersion;
+interface Parts extends AsRead {
   instances: InstancePlan[];
 }
 
@@ -77,6 +72,8 @@ async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
     const text = tokenizer && info.text && { tokenizer, head: info.text };
     const warming = new AbortController();
     const sound = await proveSound({ ...parts, pool, info, text }, { host, signal: warming.signal });
+    // Once more: it may have waited for room, and then have read what was just being written.
+    await refuseStale(parts);
     const maxBatchItems = description.config.maxBatchItems ?? host.defaults.maxBatchItems;
     const scheduler = makeScheduler(pool, { ...parts, maxBatchItems }, host);
     void sound.warmRest(scheduler).then(({ failure, ...how }) => {

@@ -63,6 +63,17 @@ export function contentsOf(path: string): AsyncIterable<Buffer> {
   return createReadStream(path, { highWaterMark: PART_BYTES });
 }
 
+/** The signature of a version, of its own files and those that it shares with others of its model. */
+export function signatureOfVersion(folder: string, marks: readonly FileMark[]): string {
+  return signatureOf(marks.map((mark) => ({ ...mark, name: mark.path.slice(folder.length) })));
+}
+
+/** The signature that a version would have if it were looked at now. @throws when its folder can't be read */
+export async function signatureNow(files: { folder: string; versionFolder: string }): Promise<string> {
+  const { folder, versionFolder } = files;
+  return signatureOfVersion(folder, [...(await markShared(folder)), ...(await markFolder(versionFolder))]);
+}
+
 /** One text for the state of files: equal texts, equal files. */
 export function signatureOf(marks: readonly FileMark[]): string {
   const hash = createHash('sha256');

@@ -2,7 +2,14 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServingError } from '../../errors.ts';
 import { checkVersion } from './check-version.ts';
-import { type FileMark, isUnfinished, markFolder, markShared, signatureOf } from './file-marks.ts';
+import {
+  type FileMark,
+  isUnfinished,
+  markFolder,
+  markShared,
+  signatureOf,
+  signatureOfVersion,
+} from './file-marks.ts';
 import { KnownFacts } from './known-facts.ts';
 import { isMissing } from './missing.ts';
 import { modelFilename, policyOf, readTritonConfig } from './triton-config.ts';
@@ -184,7 +191,7 @@ async function scanVersion(version: number, context: VersionContext): Promise<Ve
     folder,
     versionFolder,
     modelFile: join(versionFolder, context.modelFilename),
-    signature: signatureOf([...all.map((mark) => ({ ...mark, name: mark.path.slice(folder.length) }))]),
+    signature: signatureOfVersion(folder, all),
     changedMs: all.reduce((latest, mark) => Math.max(latest, mark.changedMs), 0),
   };
   const shortcoming = await checkUnlessGone(() => checkVersion(marks, context.modelFilename, facts));

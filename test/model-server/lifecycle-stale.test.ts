@@ -1,0 +1,56 @@
+import { copyFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Target } from '../../model-server/models/target.ts';
+import { type Harness, startLifecycle, target } from './lifecycle-harness.ts';
+import { textEncoder, writeTextModel } from './onnx-writer.ts';
+import { temporaryFolder } from './repository.ts';
+
+const cleanUp: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const undo of cleanUp.splice(0).reverse()) await undo();
+});
+
+/** Model m, loaded, with what it answers. */
+async function serving(options: Parameters<typeof startLifecycle>[1] = {}) {
+  const { path, remove } = temporaryFolder();
+  cleanUp.push(remove);
+  const folder = writeTextModel(path, 'm');
+  const server = await startLifecycle(path, options);
+  cleanUp.push(() => server[Symbol.asyncDispose]());
+  return { path, folder, model: join(folder, '1', 'model.onnx'), server };
+}
+
+async function ask(server: Harness, more: Partial<Target> = {}) {
+  const { ref, vectors } = await server.lifecycle.serving.embed(target('m', more), ['hello'], {
+    truncate: 'end',
+  });
+  return { space: ref.space, vector: vectors[0] };
+}
+
+describe('files that change while their version is unloaded', () => {
+  it('are not served as what was there before', async () => {
+    const { model, server } = await serving();
+    const before = await ask(server);
+    await server.admin.unload('m', 1);
+    writeFileSync(model, textEncoder({ seed: 2 }));
+    await expect(ask(server)).rejects.toMatchObject({
+      reason: 'MODEL_NOT_READY',
+      message: expect.stringMatching(/model m version 1: its files have changed/),
+    });
+    expect(server.states()).toEqual({ 'm/1': 'unloaded' });
+    await server.settle();
+    const after = await ask(server);
+    expect(after.space).not.toBe(before.space);
+    expect(after.vector).not.toEqual(before.vector);
+  });
+
+  it('are served when they say the same as before', async () => {
+    const { model, server } = await serving({ mode: 'none' });
+    const before = await ask(server);
+    await server.admin.unload('m', 1);
+    copyFileSync(model, `${model}.tmp`);
+    renameSync(`${model}.tmp`, model);
+    expect(await ask(server)).toEqual(before);
+  });
+});
