@@ -56,16 +56,14 @@ export class Admin {
   async show(name: string, version?: number): Promise<VersionDetails[]> {
     const model = this.#model(name);
     const reports = reportsOf(model, this.#lifecycle.host);
-    const shown = model.versions.filter(
-      ({ version: { files } }) => version === undefined || files.version === version,
-    );
+    // Of one version two may be there: what its old files made finishes while the new ones serve.
+    const shown = model.versions
+      .map((placed, at) => detailsOf(reports[at]!, placed.version))
+      .filter((details) => version === undefined || details.version === version);
     if (shown.length === 0 && version !== undefined) {
       throw new ServingError('VERSION_NOT_FOUND', `model ${name} has no version ${version} that is served.`);
     }
-    return shown.map(({ version: known }) => {
-      const report = reports.find((candidate) => candidate.version === known.files.version)!;
-      return detailsOf(report, known);
-    });
+    return shown;
   }
 
   /**

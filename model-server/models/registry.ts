@@ -79,11 +79,11 @@ export class Registry {
     this.#hasLooked = true;
     const names = new Set(folders.map(({ name }) => name));
     for (const model of this.models) if (!names.has(model.name) && !model.isPinned) this.#drop(model);
-    const outcomes = Promise.all(
-      folders.map((folder) => (this.#models.get(folder.name) ?? this.#add(folder)).apply(folder)),
+    const outcomes = folders.map((folder) =>
+      (this.#models.get(folder.name) ?? this.#add(folder)).apply(folder),
     );
-    if (onFailure === undefined) return (await outcomes).flat();
-    void outcomes.then((failures) => failures.flat().forEach(onFailure));
+    if (onFailure === undefined) return (await Promise.all(outcomes)).flat();
+    for (const outcome of outcomes) void outcome.then((failures) => failures.forEach(onFailure));
     return [];
   }
 
@@ -97,11 +97,13 @@ export class Registry {
     await Promise.all(this.models.map((model) => model.rollout.reload()));
   }
 
-  /** @throws ServingError MODEL_NOT_FOUND */
+  /** @throws ServingError MODEL_NOT_FOUND; MODEL_NOT_READY while nobody knows yet which models there are */
   model(name: string): Model {
     const model = this.#models.get(name);
     if (model !== undefined) return model;
-    throw this.#unknown(name);
+    if (this.#hasLooked) throw this.#unknown(name);
+    const message = `the server starts and has not read its model repository yet, so that it does not know model "${name.slice(0, 64)}".`;
+    throw new ServingError('MODEL_NOT_READY', message, { retryAfterMs: 1000 });
   }
 
   /**
@@ -118,7 +120,8 @@ export class Registry {
     // Only what is new is looked at before its turn: there is nobody else's turn.
     const folder = this.#models.has(name) ? undefined : await look();
     if (this.#closed) throw stopping();
-    const model = this.#models.get(name) ?? (folder === undefined ? this.model(name) : this.#add(folder));
+    const model = this.#models.get(name) ?? (folder && this.#add(folder));
+    if (model === undefined) throw this.#unknown(name);
     const again = async () => {
       const found = folder ?? (await look());
       if (found !== undefined) return found;
@@ -196,7 +199,7 @@ export class Registry {
   }
 
   #noneFor(task: Target['task']): ServingError {
-    if (this.models.some((model) => !model.ready)) {
+    if (!this.#hasLooked || this.models.some((model) => !model.ready)) {
       const why = this.models.flatMap(({ shortcoming }) => shortcoming?.message ?? []).join('; ');
       const ready = why === '' ? 'is ready yet.' : `is ready: ${why}`;
       return new ServingError('MODEL_NOT_READY', `no model that can ${task} ${ready}`, {

@@ -5,7 +5,10 @@ import type { MemoryReport, VersionDetails, VersionReport } from './reports.ts';
 import type { ModelVersion } from './version.ts';
 import type { PlacedVersion } from './versions.ts';
 
-/** All versions of a model as lists show them; a model without any is one row without a version. */
+/**
+ * All versions of a model as lists show them: those in their places in the order of `model.versions`, then what is not whole;
+ * a model without any is one row without a version.
+ */
 export function reportsOf(model: Model, host: Pick<VersionHost, 'budgets'>): VersionReport[] {
   const waiting = new Map(
     model.folder.versions.flatMap((files) => (files.complete ? [] : [[files.version, files.why] as const])),
@@ -98,8 +101,10 @@ function canAnswer(version: ModelVersion): boolean {
 
 function memoryOf(version: ModelVersion, host: Pick<VersionHost, 'budgets'>): MemoryReport | undefined {
   if (version.loaded === undefined) return undefined;
-  const rows = host.budgets().flatMap((budget) => budget.rows());
-  return rows.find(({ owner }) => owner === version.owner);
+  const all = host.budgets().flatMap((budget) => budget.rows());
+  const rows = all.filter(({ owner }) => owner === version.owner);
+  // What the old files of a version made goes when the new ones serve, and has come before them.
+  return version.state === 'draining' ? rows[0] : rows.at(-1);
 }
 
 function textOf({ name, dataType, shape }: TensorSpec): string {

@@ -1,7 +1,7 @@
 import { ServingError } from '../errors.ts';
 import type { VersionHost } from './host.ts';
 import type { ReadingOptions } from './reading.ts';
-import type { CompleteVersion, ModelFolder } from './repository/version-files.ts';
+import type { CompleteVersion, ModelFolder, VersionFiles } from './repository/version-files.ts';
 import { DEFAULT_POLICY, servedVersions, type VersionPolicy } from './repository/version-policy.ts';
 import { identityOf, ModelVersion } from './version.ts';
 
@@ -40,6 +40,8 @@ export class Versions {
   readonly #slots = new Map<number, Slot>();
   /** Replaced or removed, finishing their last requests. */
   readonly #retiring = new Set<ModelVersion>();
+  /** What the last failure of each version was about: one that comes again at every look is told once. */
+  readonly #told = new Map<number, string>();
   /** The last one that could be read: a broken config must not change what is served. */
   #policy: VersionPolicy = DEFAULT_POLICY;
 
@@ -86,7 +88,7 @@ export class Versions {
   /**
    * Loads what is new or has changed; when it is warm, what it replaces finishes its requests and goes. What fails
    * leaves the old one serving.
-   * @returns what failed
+   * @returns what failed; what has been told before only to an operator who asks
    */
   async reconcile(folder: ModelFolder, how: Reconcile): Promise<ServingError[]> {
     const there = new Map(folder.versions.map((files) => [files.version, files]));
@@ -107,7 +109,8 @@ export class Versions {
     const bringUp = async (version: number) => {
       const files = there.get(version)!;
       const failure = files.complete ? await this.#bringUp(files, load) : undefined;
-      if (failure !== undefined) failures.push(failure);
+      if (failure === undefined) this.#told.delete(version);
+      else if (this.#isNews(files, failure) || how.retry) failures.push(failure);
     };
     for (const version of served) await bringUp(version);
     if (this.#policy.kind === 'latest') {
@@ -147,6 +150,13 @@ export class Versions {
   /** Fails what runs. */
   async destroy(reason: ServingError): Promise<void> {
     await Promise.all(this.all.map(({ version }) => version.destroy(reason)));
+  }
+
+  #isNews({ version, signature }: VersionFiles, { reason }: ServingError): boolean {
+    const what = `${reason} ${signature}`;
+    const isNews = this.#told.get(version) !== what;
+    this.#told.set(version, what);
+    return isNews;
   }
 
   #highestFirst(): Slot[] {

@@ -1,7 +1,11 @@
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { LoadOverride } from '../../model-server/models/admin.ts';
+import type { VersionHost } from '../../model-server/models/host.ts';
+import { Registry } from '../../model-server/models/registry.ts';
+import { RepositoryWatch } from '../../model-server/models/repository/watch.ts';
 import { addVersion, type Harness, startLifecycle, target } from './lifecycle-harness.ts';
 import { textEncoder, writeTensorModel, writeTextModel } from './onnx-writer.ts';
 import { fp32 } from './raw-tensors.ts';
@@ -75,6 +79,19 @@ describe('control mode', () => {
     writeTextModel(path, 'n');
     for (let look = 0; look < 3; look++) await timers.fire();
     await vi.waitFor(() => expect(server.states()).toEqual({ 'm/1': 'ready', 'n/1': 'ready' }));
+  });
+
+  it('says "not ready" to who asks before the repository has been read', async () => {
+    const path = repository();
+    const options = { mode: 'poll', loadModels: new Set<string>(), preload: 'all' } as const;
+    const log = pino({ level: 'silent' });
+    const host = { log } as VersionHost;
+    const registry = new Registry({ ...options, watch: new RepositoryWatch(path), host, log });
+    for (const model of ['m', ''])
+      await expect(registry.acquire(target(model))).rejects.toMatchObject({ reason: 'MODEL_NOT_READY' });
+    await registry.look();
+    for (const model of ['m', ''])
+      await expect(registry.acquire(target(model))).rejects.toMatchObject({ reason: 'MODEL_NOT_FOUND' });
   });
 
   it('explicit serves nothing by itself, and tells what it was to load and is not there', async () => {

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
 import { eventually } from './eventually.ts';
 import { expectConsistent } from './expect-consistent.ts';
-import { type Harness, startLifecycle, target } from './lifecycle-harness.ts';
+import { addVersion, type Harness, startLifecycle, target } from './lifecycle-harness.ts';
 import { writeTextModel } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
 import { hold, liveWorkers, opened, resetWorkers } from './watched-workers.ts';
@@ -40,6 +40,25 @@ const end = { truncate: 'end' } as const;
 const lazy = { preload: new Set<string>() };
 const ask = (server: Harness, model = 'm') => server.lifecycle.serving.embed(target(model), ['a text'], end);
 const caught = (promise: Promise<unknown>) => promise.catch((error: unknown) => error);
+
+describe('a version that may not follow', () => {
+  it('is not loaded by a request that comes while its files are read', async () => {
+    const folder = repository('m');
+    await using server = await startLifecycle(folder);
+    addVersion(join(folder, 'm'), 2, { labels: 1 });
+    const { lifecycle } = server;
+    await server.look();
+    const looking = server.look();
+    const isPlaced = () => lifecycle.registry.model('m').versions.length === 2;
+    while (!isPlaced()) await new Promise(setImmediate);
+    const asked = await caught(lifecycle.registry.acquire(target('m', { version: 2, task: 'infer' })));
+    await looking;
+    expect(asked).toMatchObject({ message: expect.stringMatching(/version 2 can't embed/) });
+    expect(server.states()).toEqual({ 'm/1': 'ready', 'm/2': 'failed' });
+    expectConsistent(server);
+    expect(await ask(server)).toMatchObject({ ref: { version: 1 } });
+  });
+});
 
 describe('commands that race', () => {
   type Command = 'load' | 'unload';

@@ -121,6 +121,21 @@ describe('a new version with room for one only', () => {
     expect(memory(server).rows).toHaveLength(1);
   });
 
+  it.each(['as version 2', 'in place of version 1'])('tells once that there is no room, %s', async (how) => {
+    const folder = repository('m');
+    await using server = await startLifecycle(folder, roomFor(1));
+    await ask(server, 'm');
+    if (how !== 'as version 2') rmSync(join(folder, 'm', '1'), { recursive: true });
+    addVersion(folder, how === 'as version 2' ? 2 : 1, 2);
+    const told: string[] = [];
+    for (let looks = 0; looks < 4; looks++) {
+      const failures = await server.lifecycle.registry.look();
+      told.push(...failures.map(({ reason }) => reason));
+    }
+    expect(told).toEqual(['MEMORY_BUDGET_EXCEEDED']);
+    await expect(server.admin.load('m')).rejects.toMatchObject({ reason: 'MEMORY_BUDGET_EXCEEDED' });
+  });
+
   it('comes by command once the old one has been unloaded by command', async () => {
     const folder = repository('m');
     await using server = await startLifecycle(folder, roomFor(1));

@@ -241,6 +241,18 @@ describe('changed files of the version that serves', () => {
     await vi.waitFor(() => expect(server.history.slice(4)).toEqual(['m/1 draining', 'm/1 unloaded']));
   });
 
+  it('are told apart from the old ones that still finish', async () => {
+    const { folder, server } = await serving();
+    const old = await server.lifecycle.registry.acquire(target('m'));
+    writeFileSync(join(folder, '1', 'model.onnx'), textEncoder({ seed: 2, weightBytes: 2 ** 20 }));
+    await server.settle();
+    const shown = await server.admin.show('m', 1);
+    const leases = (state: string) => shown.find((details) => details.state === state)?.memory?.leases;
+    expect([leases('ready'), leases('draining')]).toEqual([0, 1]);
+    expect(new Set(shown.map(({ space }) => space)).size).toBe(2);
+    old[Symbol.dispose]();
+  });
+
   const faults: [string, (folder: string) => void, RegExp][] = [
     [
       'an opset that the runtime does not know',
