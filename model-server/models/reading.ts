@@ -11,7 +11,7 @@ export interface ReadingOptions {
 
 /** What the files of a version say, read once. */
 export class Reading {
-  readonly override: string | undefined;
+  readonly #override: string | undefined;
   readonly #files: CompleteVersion;
   #objection: ReadingOptions['objection'];
   #underWay: Promise<Description> | undefined;
@@ -19,7 +19,7 @@ export class Reading {
 
   constructor(files: CompleteVersion, { override, objection }: ReadingOptions) {
     this.#files = files;
-    this.override = override;
+    this.#override = override;
     this.#objection = objection;
   }
 
@@ -30,7 +30,7 @@ export class Reading {
 
   /** @throws ServingError MODEL_CONFIG_INVALID, or MODEL_LOAD_FAILED for an objection */
   async read(): Promise<Description> {
-    this.#underWay ??= describe(this.#files, this.override);
+    this.#underWay ??= describe(this.#files, this.#override);
     const reading = this.#underWay;
     try {
       this.#known = await reading;

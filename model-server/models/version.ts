@@ -220,7 +220,6 @@ export class ModelVersion implements Resident {
         {
           resident: this,
           files: this.files,
-          override: this.#reading.override,
           description: await this.describe(),
           hold: (reservation) => {
             this.#reservations.push(reservation);

@@ -45,6 +45,30 @@ describe('files that change while their version is unloaded', () => {
     expect(after.vector).not.toEqual(before.vector);
   });
 
+  it('do not matter when they decide no vector: a broken config.pbtxt', async () => {
+    const { folder, server } = await serving();
+    const before = await ask(server);
+    await server.admin.unload('m', 1);
+    writeFileSync(join(folder, 'config.pbtxt'), 'max_batch_size: many');
+    expect(await ask(server)).toEqual(before);
+    await server.admin.unload('m', 1);
+    await server.settle();
+    expect(await ask(server)).toEqual(before);
+  });
+
+  it('are served again when the old ones are put back', async () => {
+    const { model, server } = await serving({ mode: 'none' });
+    const before = await ask(server);
+    await server.admin.unload('m', 1);
+    renameSync(model, `${model}.tmp`);
+    writeFileSync(model, textEncoder({ seed: 2 }));
+    await expect(ask(server)).rejects.toMatchObject({ reason: 'MODEL_NOT_READY' });
+    expect(server.admin.list()).toMatchObject([{ answers: false }]);
+    renameSync(`${model}.tmp`, model);
+    expect(await ask(server)).toEqual(before);
+    expect(server.admin.list()).toMatchObject([{ answers: true }]);
+  });
+
   it('are served when they say the same as before', async () => {
     const { model, server } = await serving({ mode: 'none' });
     const before = await ask(server);

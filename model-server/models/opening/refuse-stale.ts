@@ -1,7 +1,7 @@
-import { isDeepStrictEqual } from 'node:util';
 import { ServingError } from '../../errors.ts';
-import { type Description, describe } from '../describe.ts';
+import type { Description } from '../describe.ts';
 import { signatureNow } from '../repository/file-marks.ts';
+import { hashSpace } from '../repository/space.ts';
 import type { CompleteVersion } from '../repository/version-files.ts';
 
 /** What was read of a version, some time ago. */
@@ -9,23 +9,23 @@ export interface AsRead {
   /** Name and version, for messages. */
   owner: string;
   files: CompleteVersion;
-  /** A config in JSON that stands in for the one of the folder. */
-  override: string | undefined;
   description: Description;
 }
 
 /**
- * Makes sure that a version is opened from the files that its description was read from: what was unloaded may be loaded
- * again days later, and vectors of exchanged weights must not go out under the old space. Files that were only written
- * again, with the same contents, will do.
+ * Makes sure that the files of a version still make vectors of the space that its description tells: what was unloaded may
+ * be loaded again days later, and vectors of exchanged weights must not go out under the old space. Files that were only
+ * written again will do, and so will another configuration, for the one that was read goes on to count.
  * @throws ServingError MODEL_NOT_READY
  */
-export async function refuseStale({ owner, files, override, description }: AsRead): Promise<void> {
+export async function refuseStale({ owner, files, description }: AsRead): Promise<void> {
+  const { space, config } = description;
+  if (space === '') return;
   let why = '';
   try {
     const signature = await signatureNow(files);
     if (signature === files.signature) return;
-    if (isDeepStrictEqual(await describe({ ...files, signature }, override), description)) return;
+    if ((await hashSpace({ ...files, signature }, config)) === space) return;
   } catch (error) {
     why = ` (${(error as Error).message})`;
   }
