@@ -211,7 +211,7 @@ export class Model {
    * MEMORY_BUDGET_EXCEEDED
    */
   async acquire(target: Target, signal?: AbortSignal): Promise<Lease> {
-    const refused = new Set<ModelVersion>();
+    const refused = new Map<ModelVersion, unknown>();
     for (let turn = 0; ; turn++) {
       const version = this.#choose(target);
       if (version === undefined) {
@@ -223,11 +223,11 @@ export class Model {
       if (lease !== undefined) return lease;
       // Nothing is loaded for a caller who has gone already.
       signal?.throwIfAborted();
-      const isSecond = refused.has(version);
-      refused.add(version);
+      // The same one again means that no other version of the alias is in memory.
+      if (refused.has(version)) throw refused.get(version);
       await orAborted(version.load(), signal).catch((error: unknown) => {
-        // Another version of the alias may be in memory; the same one again means that there is none.
-        if (isSecond || target.version > 0 || !version.isPutOff) throw error;
+        if (target.version > 0 || !version.isPutOff) throw error;
+        refused.set(version, error);
       });
     }
   }
