@@ -57,7 +57,11 @@ function load(): Command {
     .description('Loads a model from the repository, or with what the options give in place of its files.')
     .argument('<model>')
     .option('--model-config <file>', 'JSON of the whole configuration, in place of config.pbtxt')
-    .option('--file <version/file=path>', 'a file in place of the one there (repeatable)', fileOverride)
+    .option(
+      '--file <version/file=path>',
+      'a file of the model (repeatable; needs --model-config): these files stand in for all of its folder, 63 MiB at most',
+      fileOverride,
+    )
     .action(
       async (
         model: string,
@@ -76,7 +80,10 @@ function load(): Command {
 
 function unload(): Command {
   return adminCommand('unload')
-    .description('Finishes the requests of a model that are running, then gives its memory back.')
+    .description(
+      'Finishes the requests of a model that are running, then gives its memory back. It stays unloaded until ' +
+        '"nereid models load"; of a single version (--version) the next request that wants it loads it again.',
+    )
     .argument('<model>')
     .option('--version <n>', 'one version only', version)
     .action((model: string, { version: one }: { version?: number }, self: Command) =>
@@ -117,7 +124,7 @@ function memory(): Command {
 
 function clean(): Command {
   return adminCommand('clean-up')
-    .description('Unloads every model version that no request needs now.')
+    .description('Unloads every model version that no request needs now; the next request loads it again.')
     .action((_options: object, self: Command) =>
       ask(self, {
         method: cleanUp,

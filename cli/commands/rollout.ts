@@ -47,7 +47,10 @@ function set(): Command {
     .argument('<alias>')
     .argument('<weights...>', 'versions and their weights: 1=90 2=10', weight)
     .option('--default', 'requests that name neither version nor alias follow this alias')
-    .option('--mixed-spaces', 'allow versions of different vector spaces in one alias')
+    .option(
+      '--mixed-spaces',
+      'allow versions of different vector spaces in one alias, in all aliases of the model',
+    )
     .option('--no-mixed-spaces', 'allow that no more')
     .action(
       (
@@ -106,7 +109,10 @@ interface CanaryOptions {
 
 function canary(): Command {
   return adminCommand('canary')
-    .description('Moves an alias to another version step by step; a guard that breaks moves it back at once.')
+    .description(
+      'Moves an alias to another version step by step; a guard that breaks moves it back at once. Without guards it ' +
+        'only counts requests.',
+    )
     .argument('<model>')
     .requiredOption('--to <version>', 'the new version', version)
     .option('--from <version>', 'the old version (default: the one that has most of the alias)', version)
@@ -143,7 +149,9 @@ function promoted(): Command {
 
 function rolledBack(): Command {
   return adminCommand('rollback')
-    .description('Ends the canary: the old version gets all requests of the alias.')
+    .description(
+      'Ends the canary: the old version gets all requests of the alias. Without a canary use "rollout set".',
+    )
     .argument('<model>')
     .action((model: string, _options: object, self: Command) =>
       ask(self, { method: rollBack, request: { model }, show }),
