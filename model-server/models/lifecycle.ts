@@ -122,12 +122,11 @@ export class Lifecycle {
    * @throws ServingError MODEL_CONFIG_INVALID when there is no repository, or in mode none no model in it
    */
   async start(): Promise<ServingError[]> {
+    // Before the first loads are done: they may take minutes, while what is ready serves already.
+    this.#schedulePoll();
+    this.pressure.start();
     const failures = await this.registry.look();
     if (this.registry.models.length === 0) this.#tellEmpty();
-    if (!this.#isClosed) {
-      this.#schedulePoll();
-      this.pressure.start();
-    }
     return [...failures, ...this.registry.shortcomings];
   }
 

@@ -268,11 +268,14 @@ export class ModelVersion implements Resident {
     this.#transition('draining', why);
     await this.#leases.whenFree();
     loaded.warming.abort();
-    await loaded.scheduler.close();
-    await loaded.pool.close();
-    this.#loaded = undefined;
-    this.#releaseMemory();
-    this.#transition('unloaded', why);
+    try {
+      await loaded.scheduler.close();
+      await loaded.pool.close();
+    } finally {
+      this.#loaded = undefined;
+      this.#releaseMemory();
+      this.#transition('unloaded', why);
+    }
   }
 
   #releaseMemory(): void {

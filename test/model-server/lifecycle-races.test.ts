@@ -41,6 +41,29 @@ const lazy = { preload: new Set<string>() };
 const ask = (server: Harness, model = 'm') => server.lifecycle.serving.embed(target(model), ['a text'], end);
 const caught = (promise: Promise<unknown>) => promise.catch((error: unknown) => error);
 
+describe('a start that takes its time', () => {
+  it('does not keep what comes meanwhile from being seen', async () => {
+    const folder = repository('m');
+    const tasks: (() => void)[] = [];
+    const after = (_: number, task: () => void) => {
+      tasks.push(task);
+      return () => undefined;
+    };
+    const held = hold('open', 'm');
+    const starting = startLifecycle(folder, { after });
+    await held.reached;
+    writeTextModel(folder, 'n');
+    for (let look = 0; look < 2; look++) {
+      await vi.waitFor(() => expect(tasks.length).toBeGreaterThanOrEqual(2));
+      for (const task of tasks.splice(0)) task();
+    }
+    await vi.waitFor(() => expect(tasks).toHaveLength(2));
+    held.release();
+    await using server = await starting;
+    expect(server.lifecycle.registry.models.map(({ name }) => name)).toEqual(['m', 'n']);
+  });
+});
+
 describe('a version that may not follow', () => {
   it('is not loaded by a request that comes while its files are read', async () => {
     const folder = repository('m');
