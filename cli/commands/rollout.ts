@@ -33,6 +33,7 @@ Examples:
 
 function status(): Command {
   return adminCommand('status')
+    .summary('show what is in force and why')
     .description('Shows aliases, traffic, mirrored requests, the canary and what was decided.')
     .argument('<model>')
     .action((model: string, _options: object, self: Command) =>
@@ -42,6 +43,7 @@ function status(): Command {
 
 function set(): Command {
   return adminCommand('set')
+    .summary('set the weights of an alias')
     .description('Sets the weights of an alias, and writes rollout.yaml.')
     .argument('<model>')
     .argument('<alias>')
@@ -73,6 +75,7 @@ function set(): Command {
 
 function shadow(): Command {
   return adminCommand('shadow')
+    .summary('mirror requests and compare')
     .description('Mirrors a share of the requests to another version and compares the answers.')
     .argument('<model>')
     .argument('[version]', 'the version that gets the mirrored requests', version)
@@ -109,6 +112,7 @@ interface CanaryOptions {
 
 function canary(): Command {
   return adminCommand('canary')
+    .summary('move an alias step by step')
     .description(
       'Moves an alias to another version step by step; a guard that breaks moves it back at once. Without guards it ' +
         'only counts requests.',
@@ -140,6 +144,7 @@ const GUARDS = ['maxErrorRate', 'maxP99Ratio', 'minCosine', 'minKendallTau'] as 
 
 function promoted(): Command {
   return adminCommand('promote')
+    .summary('finish the canary')
     .description('Ends the canary: the new version gets all requests of the alias.')
     .argument('<model>')
     .action((model: string, _options: object, self: Command) =>
@@ -149,6 +154,7 @@ function promoted(): Command {
 
 function rolledBack(): Command {
   return adminCommand('rollback')
+    .summary('take the canary back')
     .description(
       'Ends the canary: the old version gets all requests of the alias. Without a canary use "rollout set".',
     )
