@@ -10,7 +10,7 @@ import type { RolloutPlan } from './rollout/status.ts';
 import type { Target, Task } from './target.ts';
 import type { Lease, ModelVersion } from './version.ts';
 import { readFact, usability, versionFacts } from './version-facts.ts';
-import { type PlacedVersion, Versions } from './versions.ts';
+import { type PlacedVersion, type Reconcile, Versions } from './versions.ts';
 import { notReady } from './why-none-serves.ts';
 
 export interface ModelOptions {
@@ -42,15 +42,13 @@ export class Model {
   #draining = false;
   /** Why it is gone for good. */
   #closed: ServingError | undefined;
-  #override: string | undefined;
-  #folder: ModelFolder;
   #plan: RolloutPlan | undefined;
-  #isPinned = false;
+  #origin: Origin;
   #applying: Promise<ServingError[]> | undefined;
 
   constructor(folder: ModelFolder, { host, eager, wanted }: ModelOptions) {
     this.name = folder.name;
-    this.#folder = folder;
+    this.#origin = { folder, isPinned: false, override: undefined };
     this.#eager = eager;
     this.#wanted = wanted;
     this.#versions = new Versions(host);
@@ -59,12 +57,12 @@ export class Model {
       file: join(folder.folder, 'rollout.yaml'),
       nowMs: Date.now,
       log: host.log,
-      facts: () => versionFacts(this.#folder, (version) => this.#versions.get(version)),
-      readFact: (version) => readFact(this.#folder, version, this.#override),
+      facts: () => versionFacts(this.folder, (version) => this.#versions.get(version)),
+      readFact: (version) => readFact(this.folder, version, this.#origin.override),
       // A plan may name versions that the policy would leave out, or need some no longer.
       onPlan: (plan) => {
         this.#plan = plan;
-        void this.apply(this.#folder);
+        void this.#bringInLine();
       },
     });
   }
@@ -76,7 +74,7 @@ export class Model {
 
   /** Whether it is served from files that came with a command. */
   get isPinned(): boolean {
-    return this.#isPinned;
+    return this.#origin.isPinned;
   }
 
   get draining(): boolean {
@@ -85,7 +83,7 @@ export class Model {
 
   /** The folder as it was last looked at. */
   get folder(): ModelFolder {
-    return this.#folder;
+    return this.#origin.folder;
   }
 
   get versions(): PlacedVersion[] {
@@ -116,20 +114,16 @@ export class Model {
   /** Why no request could be answered although it is to be served; undefined when one could. */
   get shortcoming(): ServingError | undefined {
     if (!this.#wanted || this.current !== undefined) return undefined;
-    return notReady(this.#folder, this.versions);
+    return notReady(this.folder, this.versions);
   }
 
   /** Brings it in line with its folder; of changes that come while it is at work only the newest counts. @returns what failed */
   apply(folder: ModelFolder): Promise<ServingError[]> {
-    if (this.#isPinned) return Promise.resolve([]);
+    if (this.#origin.isPinned) return Promise.resolve([]);
     // A configuration that came with a command goes on to say which versions are served.
-    const { versionPolicy } = this.#override === undefined ? folder : this.#folder;
-    this.#folder = { ...folder, versionPolicy };
-    this.#applying ??= this.#inTurn(() => {
-      this.#applying = undefined;
-      return this.#wanted ? this.#reconcile({ eager: this.#eager, retry: false }) : Promise.resolve([]);
-    });
-    return this.#applying;
+    const { versionPolicy } = this.#origin.override === undefined ? folder : this.folder;
+    this.#origin = { ...this.#origin, folder: { ...folder, versionPolicy } };
+    return this.#bringInLine();
   }
 
   /**
@@ -137,30 +131,27 @@ export class Model {
    * the folder is looked at in turn, too. @returns what failed
    * @throws what the look throws, and ServingError when the model has gone meanwhile
    */
-  load(look: () => Promise<ModelFolder>, command: LoadCommand = {}): Promise<ServingError[]> {
-    const { override, isPinned = false } = command;
+  load(
+    look: () => Promise<ModelFolder>,
+    { override, isPinned: isBrought = false }: LoadCommand = {},
+  ): Promise<ServingError[]> {
     return this.#inTurn(async () => {
       const folder = await look();
       if (this.#closed !== undefined) throw this.#closed;
-      const before = { folder: this.#folder, isPinned: this.#isPinned, override: this.#override };
       const { current } = this;
-      this.#take({ folder, isPinned, override });
+      const before = this.#origin;
+      const isPinned = isBrought || (before.isPinned && folder === before.folder);
+      this.#origin = { folder, isPinned, override };
       this.#wanted = true;
       this.#draining = false;
-      const failures = await this.#reconcile({ eager: true, retry: true });
+      const failures = await this.#reconcile(folder, { eager: true, retry: true });
       const { shortcoming } = this;
       if (failures.length === 0 && shortcoming !== undefined) failures.push(shortcoming);
       // What came with a command that changed nothing must not go on to stand in for the repository.
       const isTaken = failures.length === 0 || (this.current !== undefined && this.current !== current);
-      if (!isTaken) this.#take(before);
+      if (!isTaken) this.#origin = before;
       return failures;
     });
-  }
-
-  #take({ folder, isPinned, override }: Origin): void {
-    this.#folder = folder;
-    this.#isPinned = isPinned;
-    this.#override = override;
   }
 
   /**
@@ -215,7 +206,7 @@ export class Model {
     for (let turn = 0; ; turn++) {
       const version = this.#choose(target);
       if (version === undefined) {
-        if (turn > 0) throw notReady(this.#folder, this.versions);
+        if (turn > 0) throw notReady(this.folder, this.versions);
         await orAborted(this.#work, signal);
         continue;
       }
@@ -249,7 +240,7 @@ export class Model {
       find: (condition) => this.#versions.find(condition),
     });
     if (chosen !== undefined && chosen.state !== 'failed') return chosen;
-    throw notReady(this.#folder, this.versions, chosen);
+    throw notReady(this.folder, this.versions, chosen);
   }
 
   #refuseWhenDown(): void {
@@ -265,13 +256,21 @@ export class Model {
     }
   }
 
-  async #reconcile(how: { eager: boolean; retry: boolean }): Promise<ServingError[]> {
+  #bringInLine(): Promise<ServingError[]> {
+    this.#applying ??= this.#inTurn(async () => {
+      this.#applying = undefined;
+      return this.#wanted ? this.#reconcile(this.folder, { eager: this.#eager, retry: false }) : [];
+    });
+    return this.#applying;
+  }
+
+  async #reconcile(folder: ModelFolder, how: Pick<Reconcile, 'eager' | 'retry'>): Promise<ServingError[]> {
     await this.rollout.reload();
     const alsoServed = this.#plan === undefined ? [] : namedVersions(this.#plan);
-    const failures = await this.#versions.reconcile(this.#folder, {
+    const failures = await this.#versions.reconcile(folder, {
       ...how,
       alsoServed,
-      override: this.#override,
+      override: this.#origin.override,
     });
     // What the versions' files say of their spaces is known only now.
     await this.rollout.reload();

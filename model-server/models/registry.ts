@@ -123,7 +123,8 @@ export class Registry {
     const model = this.#models.get(name) ?? (folder && this.#add(folder));
     if (model === undefined) throw this.#unknown(name);
     const again = async () => {
-      const found = folder ?? (await look());
+      // What came with a command and is nowhere else is loaded again from there.
+      const found = folder ?? (await look()) ?? (model.isPinned ? model.folder : undefined);
       if (found !== undefined) return found;
       const message = `the folder of model ${name} is gone from the repository; what is loaded of it stays.`;
       throw new ServingError('MODEL_NOT_FOUND', message);

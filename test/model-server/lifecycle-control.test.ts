@@ -309,9 +309,24 @@ describe('a load that brings files', () => {
     expect(await ask(server, 'm')).toBe(9);
   });
 
+  it('takes part in a rollout like any other', async () => {
+    const server = await start(repository('m'));
+    const both = new Map([...files(1, 3).files!, ...files(2, 3).files!]);
+    await server.admin.load('m', { files: both });
+    await vi.waitFor(() => expect(server.states()).toEqual({ 'm/2': 'ready' }));
+    await server.admin.setTraffic('m', { alias: 'old', weights: { 1: 1 }, makeDefault: false });
+    await vi.waitFor(() => expect(server.states()).toEqual({ 'm/1': 'ready', 'm/2': 'ready' }));
+  });
+
   it('makes a model that the repository does not have', async () => {
     const server = await start(repository('m'));
     expect(await server.admin.load('new', files(1, 3))).toMatchObject([{ name: 'new', state: 'ready' }]);
+    await server.admin.unload('new');
+    await server.settle();
+    // It is nowhere else.
+    expect(await server.admin.load('new')).toMatchObject([{ name: 'new', state: 'ready' }]);
+    await server.settle();
+    expect(await ask(server, 'new')).toBe(1);
     await server.settle();
     expect(await ask(server, 'new')).toBe(1);
     await server.admin.unload('new');
