@@ -87,12 +87,7 @@ export class ModelVersion implements Resident {
     return this.#state === 'unloaded' && this.#host.nowMs() - this.#putOffMs < PUT_OFF_MS;
   }
 
-  /** Whether its last load found that its files are no longer what they were. */
-  get isStale(): boolean {
-    return this.#isStale;
-  }
-
-  /** Whether it can't answer now though it has not failed. */
+  /** Whether it can't answer now though it has not failed: no instance works, or its files are no longer what they were. */
   get isImpaired(): boolean {
     return this.#isStale || this.#loaded?.pool.healthy === false;
   }

@@ -190,7 +190,7 @@ export class Versions {
       objection: forerunner && whatItMustDo(files, forerunner),
     });
     // What takes nothing away from anybody is known from now on: lists show it loading, and requests wait for it.
-    const takesFreePlace = slot === undefined || slot.active.state === 'failed' || slot.active.isStale;
+    const takesFreePlace = slot === undefined || slot.active.state === 'failed';
     if (slot === undefined)
       this.#slots.set(files.version, { active: next, served: true, rejected: undefined });
     else if (takesFreePlace) this.#exchange(slot, next);

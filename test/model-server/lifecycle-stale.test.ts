@@ -1,8 +1,9 @@
 import { copyFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { ServingError } from '../../model-server/errors.ts';
 import type { Target } from '../../model-server/models/target.ts';
-import { type Harness, startLifecycle, target } from './lifecycle-harness.ts';
+import { addVersion, type Harness, startLifecycle, target } from './lifecycle-harness.ts';
 import { textEncoder, writeTextModel } from './onnx-writer.ts';
 import { temporaryFolder } from './repository.ts';
 
@@ -27,6 +28,9 @@ async function ask(server: Harness, more: Partial<Target> = {}) {
   });
   return { space: ref.space, vector: vectors[0] };
 }
+
+const caught = <T>(answer: Promise<T>): Promise<T | ServingError> =>
+  answer.catch((error: unknown) => ServingError.from(error));
 
 describe('files that change while their version is unloaded', () => {
   it('are not served as what was there before', async () => {
@@ -54,6 +58,27 @@ describe('files that change while their version is unloaded', () => {
     await server.admin.unload('m', 1);
     await server.settle();
     expect(await ask(server)).toEqual(before);
+  });
+
+  it('do not let an older version of another space answer meanwhile', async () => {
+    const { folder, server } = await serving();
+    addVersion(folder, 2, { seed: 2 });
+    writeFileSync(join(folder, 'config.pbtxt'), 'version_policy { all {} }');
+    await server.settle();
+    const old = await ask(server, { version: 1 });
+    await server.admin.unload('m', 2);
+    addVersion(folder, 2, { seed: 3 });
+    const seen = new Set<string>();
+    const looking = [caught(ask(server)), server.settle()];
+    let isDone = false;
+    void Promise.all(looking).then(() => (isDone = true));
+    while (!isDone) {
+      const answer = await caught(ask(server));
+      seen.add('space' in answer ? answer.space : answer.reason);
+      await new Promise(setImmediate);
+    }
+    seen.add((await ask(server)).space);
+    expect(seen).not.toContain(old.space);
   });
 
   it('are served again when the old ones are put back', async () => {
