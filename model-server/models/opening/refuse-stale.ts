@@ -31,7 +31,7 @@ export async function refuseStale({ owner, files, description }: AsRead): Promis
   }
   throw new ServingError(
     'MODEL_NOT_READY',
-    `${owner}: its files have changed since they were read${why}. They are taken over by the next look at the repository, or by command: nereid models load ${files.name}`,
+    `${owner}: its files have changed since they were read${why}. They are taken over at the next look at the repository (mode poll), or by command: nereid models load ${files.name}`,
     { retryAfterMs: 1000 },
   );
 }
