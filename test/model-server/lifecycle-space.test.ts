@@ -138,3 +138,36 @@ describe('traffic between two spaces', () => {
     expect(await ask()).toMatchObject({ version: 2 });
   });
 });
+
+describe('versions that share a space by claim', () => {
+  it('are told as the space of the lowest, also when that one is no longer served, or has gone', async () => {
+    const { folder, server, ask, one, two } = await twoSpaces();
+    expect(one).not.toBe(two);
+    writeFileSync(join(folder, 'config.pbtxt'), '');
+    writeFileSync(
+      join(folder, 'rollout.yaml'),
+      'default: stable\naliases: { stable: { 2: 100 } }\nsame_space: [1, 2]\n',
+    );
+    await server.settle();
+    expect(Object.keys(server.states())).toEqual(['m/2']);
+    expect(await ask()).toMatchObject({ version: 2, space: one });
+    expect(await ask({ expectSpace: one })).toMatchObject({ version: 2, space: one });
+    rmSync(join(folder, '1'), { recursive: true });
+    await server.settle();
+    await server.settle();
+    expect(await ask({ expectSpace: one })).toMatchObject({ version: 2, space: one });
+  });
+
+  it('are told so from the start, though only the higher one is ever loaded', async () => {
+    const { path, folder, one } = await twoSpaces();
+    writeFileSync(join(folder, 'config.pbtxt'), '');
+    writeFileSync(
+      join(folder, 'rollout.yaml'),
+      'default: stable\naliases: { stable: { 2: 100 } }\nsame_space: [1, 2]\n',
+    );
+    await using server = await startLifecycle(path);
+    const { ref } = await server.lifecycle.serving.embed(target('m'), ['hello'], { truncate: 'end' });
+    expect(ref).toMatchObject({ version: 2, space: one });
+    expect(server.loads).toEqual(['m/2']);
+  });
+});

@@ -24,6 +24,8 @@ export class PlanKeeper {
   #plan: RolloutPlan | undefined;
   #routes: ReadonlyMap<string, Route> = new Map();
   #versions: ReadonlySet<number> = new Set();
+  /** What is known of the versions in `same_space`, by version; those that have gone are kept. */
+  readonly #claims = new Map<number, VersionFact>();
   /** The versions as they were when the plan was last looked at, to see that they changed. */
   #factsSeen: string | undefined;
   #problem = '';
@@ -41,6 +43,14 @@ export class PlanKeeper {
 
   get routes(): ReadonlyMap<string, Route> {
     return this.#routes;
+  }
+
+  /**
+   * The versions that share a space by the operator's claim, with their own spaces. A claim outlives the version whose
+   * space it told: what was filled under that space must not be lost when only its successors are served.
+   */
+  get claims(): readonly VersionFact[] {
+    return [...this.#claims.values()];
   }
 
   /** Why rollout.yaml, or a part of it, is not in force; empty when all is. */
@@ -97,6 +107,7 @@ export class PlanKeeper {
       }
       await this.#store.save(next);
       this.#tell(next, facts);
+      await this.#learnClaims(next, facts);
       this.#apply(next, facts, 'change');
       return true;
     });
@@ -112,15 +123,23 @@ export class PlanKeeper {
     if (!changed && seen === this.#factsSeen) return false;
     this.#factsSeen = seen;
     const wanted = this.#store.plan;
+    if (wanted !== undefined) await this.#learnClaims(wanted, facts);
     const fits = this.#tell(wanted, facts);
     this.#apply(fits || this.#plan === undefined ? wanted : this.#plan, facts, 'file');
     return changed;
   }
 
+  async #learnClaims(plan: RolloutPlan, facts: readonly VersionFact[]): Promise<void> {
+    const isClaimed = ({ version }: VersionFact) => plan.sameSpace.includes(version);
+    for (const fact of this.claims) if (!isClaimed(fact)) this.#claims.delete(fact.version);
+    for (const fact of await this.#readUnknown(plan, facts.filter(isClaimed)))
+      if (fact.space !== '') this.#claims.set(fact.version, fact);
+  }
+
   /** The facts, where those of versions that a plan gives requests to and that aren't known yet are read from their files. */
   #readUnknown(plan: RolloutPlan, facts: readonly VersionFact[]): Promise<VersionFact[]> {
     const { readFact } = this.#options;
-    const wanted = new Set(Object.values(plan.aliases).flatMap(versionsOf));
+    const wanted = new Set([...Object.values(plan.aliases).flatMap(versionsOf), ...plan.sameSpace]);
     if (plan.canary !== undefined) wanted.add(plan.canary.from).add(plan.canary.to);
     const readOne = async (fact: VersionFact) => {
       if (readFact === undefined || fact.space !== '' || !wanted.has(fact.version)) return fact;

@@ -179,7 +179,7 @@ export class Rollout {
   claimedSpace(version: number, ownSpace: string): string {
     const { plan } = this.#keeper;
     if (plan === undefined || plan.sameSpace.length === 0) return ownSpace;
-    return claimedSpace(plan, this.#options.facts(), { version, ownSpace });
+    return claimedSpace(plan, this.#keeper.claims, { version, ownSpace });
   }
 
   /**
