@@ -52,13 +52,14 @@ export async function run(config: ServerConfig): Promise<RunningServer> {
     await Promise.all([lifecycle.destroy(), api.closeHttp()]);
     await admin.close();
   };
+  updateHealth = () => api.grpc.setServing(admin.readiness().ready && !state.draining);
+  updateHealth();
   try {
     await load(lifecycle, { log, exitOnError: config.exitOnError });
   } catch (error) {
     await destroy();
     throw error;
   }
-  updateHealth = () => api.grpc.setServing(admin.readiness().ready && !state.draining);
   updateHealth();
   const ports = { grpcPort: api.grpc.port, httpPort: api.http.port, metricsPort: api.scrape.port };
   log.info({ host: config.host, ...ports }, 'ready');

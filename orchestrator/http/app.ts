@@ -95,8 +95,8 @@ function record({ log, metrics }: AppDeps): RequestHandler {
         duration_ms: Math.round(seconds * 1000),
         ...(error && { reason: error.reason }),
       };
-      // Probes come every few seconds for ever.
-      log[probes.has(route) && status < 400 ? 'debug' : 'info'](fields, 'request');
+      // Probes come every few seconds for ever, and while a program starts many times a second; they hear the reason.
+      log[probes.has(route) ? 'debug' : 'info'](fields, 'request');
     });
     next();
   };

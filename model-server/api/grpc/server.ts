@@ -49,7 +49,11 @@ export async function listenGrpc(deps: ApiDeps, options: GrpcOptions): Promise<G
   const health = new HealthImplementation();
   health.addToServer(server);
   reflection(SERVICES).addToServer(server);
+  let told: boolean | undefined;
   const setServing = (serving: boolean) => {
+    // Watchers hear of every status that is set, be it a new one or not.
+    if (serving === told) return;
+    told = serving;
     for (const name of ['', ...SERVICES.map((service) => service.typeName)]) {
       health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
     }
