@@ -16,19 +16,13 @@ export const ragConfigSchema = z.object({
     .regex(/^[^/\s]+:\d+$/, 'must be host:port')
     .default('127.0.0.1:8001')
     .meta({ description: 'gRPC address of the model server' }),
-  embedModel: z
-    .string()
-    .default('')
-    .meta({
-      description:
-        'model that embeds new collections (empty: the only one that does; of several, the one of the existing collections)',
-    }),
-  rerankModel: z
-    .string()
-    .default('')
-    .meta({
-      description: 'model that reranks (empty: the only cross-encoder, else the model of the collection)',
-    }),
+  embedModel: z.string().default('').meta({
+    description:
+      'model that embeds new collections (empty: the only one that does; of several, the one of the existing collections)',
+  }),
+  rerankModel: z.string().default('').meta({
+    description: 'model that reranks (empty: the only cross-encoder, else the model of the collection)',
+  }),
   dataDir: z
     .string()
     .min(1)
