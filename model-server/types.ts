@@ -85,6 +85,30 @@ export interface BatchResult {
   postUs: number;
 }
 
+/** What a session serves, where and how it runs. */
+export interface SessionSettings {
+  modelFile: string;
+  /** Whether texts are served; raw tensors always are. */
+  text: boolean;
+  /** The output that texts are served from; the first of the usual ones when absent. */
+  outputName?: string | undefined;
+  intraOpThreads: number;
+  /** 1 when absent. */
+  interOpThreads?: number | undefined;
+  /** `sequential` when absent. */
+  executionMode?: 'sequential' | 'parallel' | undefined;
+  /** Whether the CPU allocator keeps memory between runs; true when absent. */
+  memArena?: boolean | undefined;
+  /** `all` when absent. */
+  graphLevel?: 'disabled' | 'basic' | 'extended' | 'all' | undefined;
+  /** The wanted execution provider; `cpu` when absent. */
+  provider?: string | undefined;
+  /** Which GPU, for providers that know several. */
+  deviceId?: number | undefined;
+  /** Whether another provider than the wanted one is an error. */
+  providerRequired?: boolean | undefined;
+}
+
 /** What a loaded session says of itself. */
 export interface BackendInfo {
   inputs: TensorSpec[];

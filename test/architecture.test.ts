@@ -16,7 +16,10 @@ const parts: Record<string, { files: RegExp; may: string[] }> = {
     may: ['server backend', 'server executor', 'server words'],
   },
 
-  'server words': { files: /^model-server\/(types|errors|config|log)\.ts$/, may: ['server words'] },
+  'server words': {
+    files: /^model-server\/(types|tensor-bytes|errors|config|log)\.ts$/,
+    may: ['server words'],
+  },
   'server scheduler': { files: /^model-server\/scheduler\//, may: ['server scheduler', 'server words'] },
   'server tasks': { files: /^model-server\/tasks\//, may: ['server tasks', 'server words'] },
   'server executor': { files: /^model-server\/executor\//, may: ['server executor', 'server words'] },

@@ -1,7 +1,14 @@
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
-import type { BackendInfo, RawTensor, TensorBatch, TensorSpec, TokenBatch } from '../types.ts';
+import type {
+  BackendInfo,
+  RawTensor,
+  SessionSettings,
+  TensorBatch,
+  TensorSpec,
+  TokenBatch,
+} from '../types.ts';
 import { readFloats } from './read-floats.ts';
-import { openSession, type SessionSettings } from './session.ts';
+import { openSession } from './session.ts';
 import { dataTypeOf, fromRuntime, toRuntime } from './tensor-codec.ts';
 import { findTextHead, TEXT_INPUTS } from './text-head.ts';
 
@@ -11,13 +18,6 @@ export interface Forward {
   /** Whether there is one state per token, or one per row. */
   perToken: boolean;
   width: number;
-}
-
-export interface OnnxOptions extends SessionSettings {
-  /** Whether texts are served; raw tensors always are. */
-  text: boolean;
-  /** The output that texts are served from; the first of the usual ones when absent. */
-  outputName?: string | undefined;
 }
 
 /** One ONNX Runtime session. Its calls block the thread that they run on. */
@@ -38,7 +38,7 @@ export class OnnxBackend {
   }
 
   /** @throws Error when the file is no ONNX model, or should serve texts and is no text encoder. */
-  static async open(options: OnnxOptions): Promise<OnnxBackend> {
+  static async open(options: SessionSettings): Promise<OnnxBackend> {
     const { session, executionProvider, note } = await openSession(options);
     try {
       const inputs = session.inputMetadata.map((entry) => specOf(entry, 'input'));

@@ -1,24 +1,5 @@
 import { InferenceSession } from 'onnxruntime-node';
-
-/** Where and how a session runs. */
-export interface SessionSettings {
-  modelFile: string;
-  intraOpThreads: number;
-  /** 1 when absent. */
-  interOpThreads?: number | undefined;
-  /** `sequential` when absent. */
-  executionMode?: 'sequential' | 'parallel' | undefined;
-  /** Whether the CPU allocator keeps memory between runs; true when absent. */
-  memArena?: boolean | undefined;
-  /** `all` when absent. */
-  graphLevel?: 'disabled' | 'basic' | 'extended' | 'all' | undefined;
-  /** `cpu` when absent. */
-  provider?: string | undefined;
-  /** Which GPU, for providers that know several. */
-  deviceId?: number | undefined;
-  /** Whether another provider than the wanted one is an error. */
-  providerRequired?: boolean | undefined;
-}
+import type { SessionSettings } from '../types.ts';
 
 /** A session and what came of the wanted execution provider. */
 export interface OpenSession {

@@ -1,4 +1,5 @@
 import { Tensor } from 'onnxruntime-node';
+import { joinElements } from '../tensor-bytes.ts';
 import type { DataType, RawTensor } from '../types.ts';
 
 interface Numeric {
@@ -76,7 +77,12 @@ export function fromRuntime(name: string, tensor: Tensor): RawTensor {
   if (dataType === undefined) throw new Error(`output ${name} is ${tensor.type}, which has no wire type`);
   const shape = [...tensor.dims];
   if (tensor.type === 'string') {
-    return { name, dataType, shape, data: writeStrings(tensor.data as string[]) };
+    return {
+      name,
+      dataType,
+      shape,
+      data: joinElements((tensor.data as string[]).map((text) => utf8.encode(text))),
+    };
   }
   const { buffer, byteOffset, byteLength } = tensor.data as Float32Array;
   return { name, dataType, shape, data: new Uint8Array(buffer, byteOffset, byteLength) };
@@ -98,17 +104,4 @@ function readStrings({ name, data }: RawTensor): string[] {
     at = end;
   }
   return strings;
-}
-
-function writeStrings(strings: readonly string[]): Uint8Array {
-  const parts = strings.map((text) => utf8.encode(text));
-  const data = new Uint8Array(parts.reduce((sum, part) => sum + 4 + part.byteLength, 0));
-  const view = new DataView(data.buffer);
-  let at = 0;
-  for (const part of parts) {
-    view.setUint32(at, part.byteLength, true);
-    data.set(part, at + 4);
-    at += 4 + part.byteLength;
-  }
-  return data;
 }

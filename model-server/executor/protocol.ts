@@ -1,29 +1,9 @@
-import type { BackendInfo, Batch, Pooling, RawTensor } from '../types.ts';
+import type { BackendInfo, Batch, Pooling, RawTensor, SessionSettings } from '../types.ts';
 
 /** What a worker needs to open its session. */
-export interface WorkerOptions {
-  modelFile: string;
+export interface WorkerOptions extends SessionSettings {
   pooling: Pooling;
   normalize: boolean;
-  /** Whether texts are served; raw tensors always are. */
-  text: boolean;
-  /** The output that texts are served from; the first of the usual ones when absent. */
-  outputName?: string | undefined;
-  intraOpThreads: number;
-  /** 1 when absent. */
-  interOpThreads?: number | undefined;
-  /** `sequential` when absent. */
-  executionMode?: 'sequential' | 'parallel' | undefined;
-  /** Whether the CPU allocator keeps memory between runs; true when absent. */
-  memArena?: boolean | undefined;
-  /** `all` when absent. */
-  graphLevel?: 'disabled' | 'basic' | 'extended' | 'all' | undefined;
-  /** The wanted execution provider; `cpu` when absent. */
-  provider?: string | undefined;
-  /** Which GPU, for providers that know several. */
-  deviceId?: number | undefined;
-  /** Whether another provider than the wanted one is an error. */
-  providerRequired?: boolean | undefined;
 }
 
 export type ToWorker =

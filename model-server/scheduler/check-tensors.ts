@@ -1,7 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import { ServingError } from '../errors.ts';
+import { elementBytes, elementsOf, offsetOfElement } from '../tensor-bytes.ts';
 import type { RawTensor, TensorSpec } from '../types.ts';
-import { elementBytes, elementsOf, offsetOfElement, type TensorCall } from './tensor-call.ts';
+import type { TensorCall } from './tensor-call.ts';
 
 /** No tensor of use has more dimensions; a model of unknown shape would otherwise be asked for any number of them. */
 const MAX_RANK = 32;

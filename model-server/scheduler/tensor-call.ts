@@ -1,4 +1,5 @@
-import type { DataType, RawTensor, TensorBatch } from '../types.ts';
+import { offsetOfElement } from '../tensor-bytes.ts';
+import type { RawTensor, TensorBatch } from '../types.ts';
 
 /** The raw tensors of one request, checked against the model. */
 export interface TensorCall {
@@ -10,23 +11,6 @@ export interface TensorCall {
   /** Whether it may share a forward pass with equal calls, joined along the first dimension. */
   joinable: boolean;
 }
-
-/** Bytes of one element; BYTES elements have none of their own. */
-export const elementBytes: Readonly<Record<Exclude<DataType, 'BYTES'>, number>> = {
-  BOOL: 1,
-  UINT8: 1,
-  INT8: 1,
-  UINT16: 2,
-  INT16: 2,
-  FP16: 2,
-  BF16: 2,
-  UINT32: 4,
-  INT32: 4,
-  FP32: 4,
-  UINT64: 8,
-  INT64: 8,
-  FP64: 8,
-};
 
 /** Calls of one key differ in their values and rows only. */
 export function tensorKey({ inputs, outputs }: TensorCall): string {
@@ -72,28 +56,6 @@ export function splitTensors(tensors: readonly RawTensor[], rows: readonly numbe
     return splitTensor(tensor, rows, total);
   });
   return rows.map((_, call) => byTensor.map((parts) => parts[call]!));
-}
-
-/** @returns where element `count` begins in BYTES data, or undefined when there are fewer whole elements */
-export function offsetOfElement(data: Uint8Array, count: number, from = 0): number | undefined {
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  let at = from;
-  for (let i = 0; i < count; i++) {
-    if (at + 4 > data.byteLength) return undefined;
-    at += 4 + view.getUint32(at, true);
-  }
-  return at <= data.byteLength ? at : undefined;
-}
-
-/** The elements of BYTES data that is known to be whole, as views of it. */
-export function elementsOf(data: Uint8Array): Uint8Array[] {
-  const elements: Uint8Array[] = [];
-  for (let at = 0; at < data.byteLength; ) {
-    const end = offsetOfElement(data, 1, at)!;
-    elements.push(data.subarray(at + 4, end));
-    at = end;
-  }
-  return elements;
 }
 
 function concatenated(parts: readonly Uint8Array[]): Uint8Array {

@@ -4,28 +4,11 @@ import type {
   ModelInferRequest,
 } from '../../../proto/gen/inference_pb.js';
 import { ServingError } from '../../errors.ts';
+import { elementBytes, joinElements } from '../../tensor-bytes.ts';
 import type { DataType, RawTensor } from '../../types.ts';
 
 /** Dimensions of a tensor at most. */
 const MAX_RANK = 32;
-
-/** Bytes of one element; 0 where elements have no fixed size. */
-const ELEMENT_BYTES: Readonly<Record<DataType, number>> = {
-  BOOL: 1,
-  UINT8: 1,
-  UINT16: 2,
-  UINT32: 4,
-  UINT64: 8,
-  INT8: 1,
-  INT16: 2,
-  INT32: 4,
-  INT64: 8,
-  FP16: 2,
-  BF16: 2,
-  FP32: 4,
-  FP64: 8,
-  BYTES: 0,
-};
 
 /** The field of `contents` that holds the values of each type. */
 const FIELDS: Readonly<Partial<Record<DataType, Exclude<keyof InferTensorContents, `$${string}`>>>> = {
@@ -72,8 +55,8 @@ function inputTensor(input: InputTensor, raw: Uint8Array | undefined): RawTensor
 }
 
 function dataTypeOf({ name, datatype }: InputTensor): DataType {
-  if (Object.hasOwn(ELEMENT_BYTES, datatype)) return datatype as DataType;
-  const known = Object.keys(ELEMENT_BYTES).join(', ');
+  if (datatype === 'BYTES' || Object.hasOwn(elementBytes, datatype)) return datatype as DataType;
+  const known = [...Object.keys(elementBytes), 'BYTES'].join(', ');
   throw invalid(name, `has the datatype ${JSON.stringify(datatype.slice(0, 50))}; there are ${known}`);
 }
 
@@ -105,7 +88,7 @@ function encoded(
     const wire = field.replace('Contents', '_contents');
     throw mismatch(name, `has ${values.length} values in ${wire}, its shape needs ${elements}`);
   }
-  if (field === 'bytesContents') return joined(values as Uint8Array[]);
+  if (field === 'bytesContents') return joinElements(values as Uint8Array[]);
   return bytesOf(name, dataType, values as number[]);
 }
 
@@ -132,37 +115,22 @@ function bytesOf(
   const TypedArray = ARRAYS[dataType as keyof typeof ARRAYS] as new (of: Iterable<unknown>) => Uint8Array;
   const array = new TypedArray(dataType === 'BOOL' ? values.map(Number) : values);
   // Narrow integers share a field with wide ones: a value that does not fit must not turn into another.
-  const narrow = ELEMENT_BYTES[dataType] < 4 && dataType !== 'BOOL';
+  const narrow = array.BYTES_PER_ELEMENT < 4 && dataType !== 'BOOL';
   const wrong = narrow ? values.findIndex((value, index) => array[index] !== value) : -1;
   if (wrong !== -1) throw invalid(name, `has the value ${values[wrong]}, which is no ${dataType}`);
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
-/** Each element as 4 bytes of length, then its bytes. */
-function joined(elements: readonly Uint8Array[]): Uint8Array {
-  const data = new Uint8Array(elements.reduce((sum, element) => sum + 4 + element.byteLength, 0));
-  const view = new DataView(data.buffer);
-  let offset = 0;
-  for (const element of elements) {
-    view.setUint32(offset, element.byteLength, true);
-    data.set(element, offset + 4);
-    offset += 4 + element.byteLength;
-  }
-  return data;
-}
-
 function refuseWrongSize({ name, dataType, shape, data }: RawTensor, elements: number): void {
-  const bytes = ELEMENT_BYTES[dataType];
-  if (bytes === 0) {
+  if (dataType === 'BYTES') {
     const found = countOf(name, data);
     if (found !== elements)
       throw mismatch(name, `has ${found} elements, its shape [${shape}] needs ${elements}`);
-  } else if (data.byteLength !== elements * bytes) {
-    throw mismatch(
-      name,
-      `has ${data.byteLength} bytes, its shape [${shape}] of ${dataType} needs ${elements * bytes}`,
-    );
+    return;
   }
+  const bytes = elements * elementBytes[dataType];
+  if (data.byteLength !== bytes)
+    throw mismatch(name, `has ${data.byteLength} bytes, its shape [${shape}] of ${dataType} needs ${bytes}`);
 }
 
 /** How many elements raw BYTES hold. */

@@ -1,6 +1,7 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
 import { ServingError } from '../../errors.ts';
+import { elementBytes } from '../../tensor-bytes.ts';
 import type { DataType, RawTensor } from '../../types.ts';
 import type { WarmupInput, WarmupSample } from '../repository/warmup-samples.ts';
 
@@ -10,22 +11,6 @@ export interface SampleOptions {
 }
 
 const MOST_BYTES = 256 * 1024 * 1024;
-
-const elementBytes: Record<Exclude<DataType, 'BYTES'>, number> = {
-  BOOL: 1,
-  UINT8: 1,
-  UINT16: 2,
-  UINT32: 4,
-  UINT64: 8,
-  INT8: 1,
-  INT16: 2,
-  INT32: 4,
-  INT64: 8,
-  FP16: 2,
-  BF16: 2,
-  FP32: 4,
-  FP64: 8,
-};
 
 /**
  * The tensors of a warm-up sample. A file holds the data of one row, which every row of the batch gets, as in Triton;
