@@ -2,20 +2,14 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { RUNTIME_BYTES } from '../../model-server/models/memory/predict.ts';
-import { type Harness, type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
+import { startLifecycle, target } from './lifecycle-harness.ts';
 import { writeTextModel } from './onnx-writer.ts';
-import { temporaryFolder } from './repository.ts';
+import { ask, loaded, MIB, memory, PREDICTED, roomFor, roomyRepository, WEIGHTS } from './room.ts';
 import { hold, liveWorkers, resetWorkers } from './watched-workers.ts';
 
 vi.mock('../../model-server/executor/thread-channel.ts', async (original) =>
   (await import('./watched-workers.ts')).watched(await original()),
 );
-
-const MIB = 2 ** 20;
-/** Weights of a model of these tests, and so what it is measured as: resident memory does not move here. */
-const WEIGHTS = 16 * MIB;
-/** What is predicted for one: weights, the arena of the largest batch, and a thread. */
-const PREDICTED = 31 * MIB;
 
 const cleanUp: (() => unknown)[] = [];
 afterEach(async () => {
@@ -25,26 +19,10 @@ afterEach(async () => {
 });
 
 function repository(...models: string[]) {
-  const folder = temporaryFolder();
-  cleanUp.push(folder.remove);
-  for (const name of models) writeTextModel(folder.path, name, { weightBytes: WEIGHTS });
-  return folder.path;
+  const { path, remove } = roomyRepository(...models);
+  cleanUp.push(remove);
+  return path;
 }
-
-/** A budget in which this many models fit, one of them while it is loaded; nothing is loaded before it is asked for. */
-const roomFor = (models: number): HarnessOptions => ({
-  preload: new Set(),
-  residentBytes: () => 0,
-  readMemory: () => ({ totalBytes: 1000 * MIB, availableBytes: 1000 * MIB }),
-  budgetBytes: RUNTIME_BYTES + (models - 1) * WEIGHTS + PREDICTED,
-});
-
-const end = { truncate: 'end' } as const;
-const ask = (server: Harness, model: string, version = 0) =>
-  server.lifecycle.serving.embed(target(model, { version }), ['a text'], end);
-const memory = (server: Harness) => server.admin.memory()[0]!;
-const loaded = (server: Harness) =>
-  Object.entries(server.states()).flatMap(([name, state]) => (state === 'ready' ? [name] : []));
 
 describe('the ledger', () => {
   it('holds what is loaded, predicted and measured, and is empty again afterwards', async () => {

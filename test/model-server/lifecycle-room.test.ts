@@ -1,22 +1,14 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { RUNTIME_BYTES } from '../../model-server/models/memory/predict.ts';
 import { eventually } from './eventually.ts';
-import { type Harness, type HarnessOptions, startLifecycle, target } from './lifecycle-harness.ts';
-import { textEncoder, writeTextModel } from './onnx-writer.ts';
-import { temporaryFolder } from './repository.ts';
+import { addVersion, startLifecycle, target } from './lifecycle-harness.ts';
+import { ask, end, loaded, memory, roomFor, roomyRepository, WEIGHTS } from './room.ts';
 import { liveWorkers, resetWorkers } from './watched-workers.ts';
 
 vi.mock('../../model-server/executor/thread-channel.ts', async (original) =>
   (await import('./watched-workers.ts')).watched(await original()),
 );
-
-const MIB = 2 ** 20;
-/** Weights of a model of these tests, and so what it is measured as: resident memory does not move here. */
-const WEIGHTS = 16 * MIB;
-/** What is predicted for one: weights, the arena of the largest batch, and a thread. */
-const PREDICTED = 31 * MIB;
 
 const cleanUp: (() => unknown)[] = [];
 afterEach(async () => {
@@ -26,59 +18,33 @@ afterEach(async () => {
 });
 
 function repository(...models: string[]) {
-  const folder = temporaryFolder();
-  cleanUp.push(folder.remove);
-  for (const name of models) writeTextModel(folder.path, name, { weightBytes: WEIGHTS });
-  return folder.path;
+  const { path, remove } = roomyRepository(...models);
+  cleanUp.push(remove);
+  return path;
 }
 
-/** A budget in which this many models fit, one of them while it is loaded; nothing is loaded before it is asked for. */
-const roomFor = (models: number): HarnessOptions => ({
-  preload: new Set(),
-  residentBytes: () => 0,
-  readMemory: () => ({ totalBytes: 1000 * MIB, availableBytes: 1000 * MIB }),
-  budgetBytes: RUNTIME_BYTES + (models - 1) * WEIGHTS + PREDICTED,
-});
-
-const end = { truncate: 'end' } as const;
-const ask = (server: Harness, model: string, version = 0) =>
-  server.lifecycle.serving.embed(target(model, { version }), ['a text'], end);
-const memory = (server: Harness) => server.admin.memory()[0]!;
-const loaded = (server: Harness) =>
-  Object.entries(server.states()).flatMap(([name, state]) => (state === 'ready' ? [name] : []));
-
 describe('a new version with room for one only', () => {
-  const addVersion = (folder: string, version: number, seed: number) => {
-    mkdirSync(join(folder, 'm', String(version)));
-    writeFileSync(
-      join(folder, 'm', String(version), 'model.onnx'),
-      textEncoder({ seed, weightBytes: WEIGHTS }),
-    );
-  };
-  const look = async (server: Harness) => {
-    // Files count as finished when they are the same at two looks.
-    await server.look();
-    await server.look();
-  };
+  const add = (path: string, version: number, seed: number) =>
+    addVersion(join(path, 'm'), version, { seed, weightBytes: WEIGHTS });
 
   it('does not drive out the one that serves; the list says why, and it comes when there is room', async () => {
     const folder = repository('m', 'other');
     await using server = await startLifecycle(folder, roomFor(1));
     await ask(server, 'm');
-    addVersion(folder, 2, 2);
-    await look(server);
+    add(folder, 2, 2);
+    await server.settle();
     expect(server.evictions).toEqual([]);
     expect(server.states()).toMatchObject({ 'm/1': 'ready', 'm/2': 'unloaded' });
     const second = server.admin.list().find(({ name, version }) => name === 'm' && version === 2);
     expect(second!.reason).toMatch(/model m version 2 needs \d+ MB on cpu; the budget is 83 MB/);
     expect((await ask(server, 'm')).ref.version).toBe(1);
-    await look(server);
+    await server.settle();
     expect((await ask(server, 'm')).ref.version).toBe(1);
     expect(server.evictions).toEqual([]);
     // Somebody else needs the room, and the old one was idle: after that both stand alike, and the new one is meant.
     await ask(server, 'other');
     await server.admin.unload('other');
-    await look(server);
+    await server.settle();
     expect((await ask(server, 'm')).ref.version).toBe(2);
     await eventually(() => expect(server.states()).not.toHaveProperty('m/1'));
     expect(memory(server).rows).toMatchObject([{ owner: 'model m version 2' }]);
@@ -91,11 +57,11 @@ describe('a new version with room for one only', () => {
     await ask(server, 'other');
     {
       using _lease = await server.lifecycle.registry.acquire(target('other'));
-      addVersion(folder, 2, 2);
-      await look(server);
+      add(folder, 2, 2);
+      await server.settle();
       expect(server.states()).toMatchObject({ 'm/1': 'ready', 'm/2': 'unloaded', 'other/1': 'ready' });
     }
-    await look(server);
+    await server.settle();
     expect(server.evictions).toEqual(['other/1']);
     expect((await ask(server, 'm')).ref.version).toBe(2);
     expect(loaded(server)).toEqual(['m/2']);
@@ -106,8 +72,8 @@ describe('a new version with room for one only', () => {
     await using server = await startLifecycle(folder, roomFor(1));
     const before = (await ask(server, 'm')).ref.space;
     rmSync(join(folder, 'm', '1'), { recursive: true });
-    addVersion(folder, 1, 2);
-    await look(server);
+    add(folder, 1, 2);
+    await server.settle();
     expect(server.evictions).toEqual([]);
     expect(server.admin.list()[0]).toMatchObject({
       state: 'ready',
@@ -116,7 +82,7 @@ describe('a new version with room for one only', () => {
     expect((await ask(server, 'm')).ref.space).toBe(before);
     await ask(server, 'other');
     await server.admin.unload('other');
-    await look(server);
+    await server.settle();
     expect((await ask(server, 'm')).ref.space).not.toBe(before);
     expect(memory(server).rows).toHaveLength(1);
   });
@@ -126,7 +92,7 @@ describe('a new version with room for one only', () => {
     await using server = await startLifecycle(folder, roomFor(1));
     await ask(server, 'm');
     if (how !== 'as version 2') rmSync(join(folder, 'm', '1'), { recursive: true });
-    addVersion(folder, how === 'as version 2' ? 2 : 1, 2);
+    add(folder, how === 'as version 2' ? 2 : 1, 2);
     const told: string[] = [];
     for (let looks = 0; looks < 4; looks++) {
       const failures = await server.lifecycle.registry.look();
@@ -140,7 +106,7 @@ describe('a new version with room for one only', () => {
     const folder = repository('m');
     await using server = await startLifecycle(folder, roomFor(1));
     await ask(server, 'm');
-    addVersion(folder, 2, 2);
+    add(folder, 2, 2);
     await expect(server.admin.load('m')).rejects.toMatchObject({ reason: 'MEMORY_BUDGET_EXCEEDED' });
     expect((await ask(server, 'm')).ref.version).toBe(1);
     await server.admin.unload('m');
@@ -150,7 +116,7 @@ describe('a new version with room for one only', () => {
 
   it('leaves its share of an alias to the version that is in memory, rather than refusing it', async () => {
     const folder = repository('m');
-    addVersion(folder, 2, 2);
+    add(folder, 2, 2);
     writeFileSync(
       join(folder, 'm', 'rollout.yaml'),
       'default: stable\naliases: { stable: { 1: 50, 2: 50 } }\nmixed_spaces: allowed\n',
