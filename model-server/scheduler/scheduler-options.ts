@@ -21,8 +21,16 @@ export interface SchedulerObserver {
   itemQueued(queueUs: number): void;
 }
 
+/** How urgent a call is, most urgent first; `bulk` only takes what the others leave. */
+export const PRIORITIES = ['interactive', 'default', 'bulk'] as const;
+export type Priority = (typeof PRIORITIES)[number];
+
 /** Options of one call; all its inputs share them. */
 export interface SubmitOptions {
+  /** `default` when absent. */
+  priority?: Priority | undefined;
+  /** Who shares fairly with whom within a priority; calls that name nobody are one tenant. */
+  tenant?: string | undefined;
   signal?: AbortSignal | undefined;
   /** On the scheduler's clock. */
   deadlineUs?: number | undefined;
