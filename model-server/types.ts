@@ -55,11 +55,9 @@ export interface RawTensor {
 export interface TokenBatch {
   kind: 'tokens';
   rows: number;
-  /** Padded length of every row. */
-  length: number;
-  /** int64 planes [ids, mask, typeIds], each rows x length, little-endian. */
+  /** int32, without padding: the ids of all rows one after another; then, when a row has any, the type ids alike. */
   tokens: ArrayBuffer;
-  /** Tokens of each row without padding. */
+  /** Tokens of each row. */
   lengths: Int32Array;
   reductions: Reduction[];
 }
@@ -127,6 +125,11 @@ export interface TextHead {
   labels: number;
   /** Whether there is a state for every token, which late interaction needs. */
   perToken: boolean;
+  /**
+   * Whether batches run without padding. A batch of R texts, N tokens in all and L in the longest, then costs N tokens in
+   * dense layers and R x L x L cells in attention; else every text costs as much as the longest.
+   */
+  packed: boolean;
 }
 
 export interface InstanceState {

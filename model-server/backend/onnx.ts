@@ -1,4 +1,4 @@
-import { type InferenceSession, Tensor } from 'onnxruntime-node';
+import type { InferenceSession } from 'onnxruntime-node';
 import type {
   BackendInfo,
   RawTensor,
@@ -11,13 +11,16 @@ import { readFloats } from './read-floats.ts';
 import { openSession } from './session.ts';
 import { dataTypeOf, fromRuntime, toRuntime } from './tensor-codec.ts';
 import { findTextHead, TEXT_INPUTS } from './text-head.ts';
+import { paddedTensors } from './token-tensors.ts';
 
-/** What a forward pass gave: token states [rows, length, width] or one vector per row [rows, width]. */
+/** What a forward pass gave: states of `width` values one after another, for every token or one for every row. */
 export interface Forward {
   data: Float32Array;
   /** Whether there is one state per token, or one per row. */
   perToken: boolean;
   width: number;
+  /** For each row, the place of its first state. */
+  starts: Int32Array;
 }
 
 /** One ONNX Runtime session. Its calls block the thread that they run on. */
@@ -26,15 +29,14 @@ export class OnnxBackend {
   /** Why it does not run on the wanted execution provider; else empty. */
   readonly note: string;
   readonly #session: InferenceSession;
-  readonly #textInputs: readonly { name: string; plane: number }[];
+  /** Those of TEXT_INPUTS that the model has. */
+  readonly #textInputs: readonly string[];
 
   private constructor(session: InferenceSession, info: BackendInfo, note: string) {
     this.#session = session;
     this.info = info;
     this.note = note;
-    this.#textInputs = TEXT_INPUTS.map((name, plane) => ({ name, plane })).filter(({ name }) =>
-      session.inputNames.includes(name),
-    );
+    this.#textInputs = TEXT_INPUTS.filter((name) => session.inputNames.includes(name));
   }
 
   /** @throws Error when the file is no ONNX model, or should serve texts and is no text encoder. */
@@ -58,17 +60,15 @@ export class OnnxBackend {
   async runTexts(batch: TokenBatch): Promise<Forward> {
     const name = this.info.text?.output;
     if (name === undefined) throw new Error('this model serves raw tensors only');
-    const plane = batch.rows * batch.length;
-    const feeds: Record<string, Tensor> = {};
-    for (const input of this.#textInputs) {
-      const data = new BigInt64Array(batch.tokens, input.plane * plane * 8, plane);
-      feeds[input.name] = new Tensor('int64', data, [batch.rows, batch.length]);
-    }
-    const output = (await this.#session.run(feeds, [name]))[name]!;
+    const { feeds, starts } = paddedTensors(batch);
+    const taken = Object.fromEntries(this.#textInputs.map((input) => [input, feeds[input]!]));
+    const output = (await this.#session.run(taken, [name]))[name]!;
+    const perToken = output.dims.length === 3;
     return {
       data: readFloats(name, output),
-      perToken: output.dims.length === 3,
+      perToken,
       width: output.dims.at(-1)!,
+      starts: perToken ? starts : Int32Array.from(starts.keys()),
     };
   }
 

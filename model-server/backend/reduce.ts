@@ -27,13 +27,17 @@ export function reduce(forward: Forward, batch: TokenBatch, options: ReduceOptio
     ends.push(at);
     const tokens = batch.lengths[row]!;
     if (reduction.kind === 'logits') {
-      out.set(forward.data.subarray(row * forward.width, (row + 1) * forward.width));
+      out.set(statesOf(forward, row, 1));
     } else if (reduction.kind === 'pooled') {
-      pool(rowStates(forward, batch, row), { tokens, width: forward.width, options }, out);
+      // A text of no tokens, not even special ones, has no direction: its vector stays zero instead of none at all.
+      if (tokens === 0) return;
+      // A model that pools by itself gives one state per row; then there is nothing left to pool.
+      const pooled = forward.perToken && options.pooling !== 'cls' ? tokens : 1;
+      pool(statesOf(forward, row, pooled), options, out);
     } else {
       if (!forward.perToken)
         throw new Error('this model gives one vector per text; token states are not to be had');
-      const states = rowStates(forward, batch, row).subarray(0, tokens * forward.width);
+      const states = statesOf(forward, row, tokens);
       if (reduction.kind === 'tokens') writeUnitStates(states, forward.width, out);
       else out[0] = maxSim(reduction.query, states, forward.width);
     }
@@ -41,21 +45,15 @@ export function reduce(forward: Forward, batch: TokenBatch, options: ReduceOptio
   return { values, ends };
 }
 
-function rowStates(forward: Forward, batch: TokenBatch, row: number): Float32Array {
-  const stride = forward.perToken ? batch.length * forward.width : forward.width;
-  return forward.data.subarray(row * stride, (row + 1) * stride);
+/** The first states of a row. */
+function statesOf({ data, width, starts }: Forward, row: number, count: number): Float32Array {
+  return data.subarray(starts[row]! * width, (starts[row]! + count) * width);
 }
 
-function pool(
-  states: Float32Array,
-  how: { tokens: number; width: number; options: ReduceOptions },
-  out: Float32Array,
-): void {
-  const { width, options } = how;
-  // A text of no tokens, not even special ones, has no direction: its vector stays zero instead of none at all.
-  if (how.tokens === 0) return;
-  // A model that pools by itself gives one state per row; then there is nothing left to pool.
-  const tokens = states.length === width || options.pooling === 'cls' ? 1 : how.tokens;
+/** @param states at least one, [states, width] with the width of `out` */
+function pool(states: Float32Array, options: ReduceOptions, out: Float32Array): void {
+  const width = out.length;
+  const tokens = states.length / width;
   // Sums are kept in doubles so that the result does not depend on float32 rounding order.
   const sums = new Float64Array(width);
   if (options.pooling === 'max') sums.fill(Number.NEGATIVE_INFINITY);

@@ -2,7 +2,7 @@ import type { TensorSpec, TextHead } from '../types.ts';
 
 const PREFERRED_OUTPUTS = ['last_hidden_state', 'token_embeddings', 'logits', 'sentence_embedding'];
 
-/** The inputs that texts are served through, in the order of a batch's planes. */
+/** The inputs that texts are served through. */
 export const TEXT_INPUTS: readonly string[] = ['input_ids', 'attention_mask', 'token_type_ids'];
 
 /**
@@ -36,6 +36,7 @@ export function findTextHead(
     dimension: isClassifier ? 0 : width,
     labels: isClassifier ? width : 0,
     perToken: output.shape.length === 3,
+    packed: false,
   };
 }
 

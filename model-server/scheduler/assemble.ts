@@ -7,25 +7,25 @@ export interface BatchRow {
 }
 
 /**
- * Writes the rows of a batch into one buffer: three int64 planes (ids, mask, type ids) of rows x longest row. This is
- * the only copy of the tokens between the tokenizer and the runtime.
+ * Writes the rows of a batch into one buffer, one after another and without padding. This is the only copy of the tokens
+ * on the server's thread; the worker shapes them as its model wants them.
  */
 export function assemble(items: readonly BatchRow[]): TokenBatch {
-  const rows = items.length;
   const lengths = Int32Array.from(items, (item) => item.row.ids.length);
-  const length = lengths.reduce((longest, next) => Math.max(longest, next), 1);
-  const plane = rows * length;
-  const tokens = new ArrayBuffer(plane * 3 * 8);
-  // Ids fit in 32 bits and the buffer is zeroed, so writing the low words spares a BigInt per token.
-  const words = new Int32Array(tokens);
-  items.forEach((item, r) => {
-    const { ids, typeIds } = item.row;
-    for (let t = 0; t < ids.length; t++) {
-      const at = (r * length + t) * 2;
-      words[at] = ids[t]!;
-      words[at + plane * 2] = 1;
-      if (typeIds !== undefined) words[at + plane * 4] = typeIds[t]!;
-    }
-  });
-  return { kind: 'tokens', rows, length, tokens, lengths, reductions: items.map((item) => item.reduction) };
+  const total = lengths.reduce((sum, next) => sum + next, 0);
+  const hasTypes = items.some((item) => item.row.typeIds !== undefined);
+  const words = new Int32Array(hasTypes ? total * 2 : total);
+  let at = 0;
+  for (const { row } of items) {
+    words.set(row.ids, at);
+    if (row.typeIds !== undefined) words.set(row.typeIds, total + at);
+    at += row.ids.length;
+  }
+  return {
+    kind: 'tokens',
+    rows: items.length,
+    tokens: words.buffer,
+    lengths,
+    reductions: items.map((item) => item.reduction),
+  };
 }

@@ -12,7 +12,7 @@ import { fp32, values } from './raw-tensors.ts';
 /** One batch that a test holds until it says how it ends. */
 export interface HeldBatch {
   batch: Batch;
-  /** Texts: ids of each row without padding, read back from the assembled buffer. Raw tensors: values of each row of the first input. */
+  /** Texts: ids of each row, read back from the assembled buffer. Raw tensors: values of each row of the first input. */
   rows: number[][];
   succeed(): void;
   fail(error: Error): void;
@@ -93,15 +93,18 @@ export class GatedPool implements ExecutorPool {
   }
 }
 
-function readRows({ tokens, rows, length, lengths }: TokenBatch): number[][] {
-  const ids = new BigInt64Array(tokens, 0, rows * length);
-  const mask = new BigInt64Array(tokens, rows * length * 8, rows * length);
-  return Array.from({ length: rows }, (_, r) => {
-    const used = Array.from(mask.subarray(r * length, (r + 1) * length)).filter((bit) => bit === 1n).length;
-    if (used !== lengths[r])
-      throw new Error(`row ${r}: the mask has ${used} tokens, lengths says ${lengths[r]}`);
-    return Array.from(ids.subarray(r * length, r * length + used), Number);
+function readRows({ tokens, rows, lengths }: TokenBatch): number[][] {
+  const ids = new Int32Array(tokens);
+  if (lengths.length !== rows) throw new Error(`${rows} rows, but ${lengths.length} lengths`);
+  let at = 0;
+  const read = Array.from(lengths, (length) => {
+    const from = at;
+    at += length;
+    return Array.from(ids.subarray(from, at));
   });
+  if (ids.length !== at && ids.length !== at * 2)
+    throw new Error(`${ids.length} words for ${at} tokens; there are ids, or ids and type ids`);
+  return read;
 }
 
 function readTensorRows({ inputs, rows }: TensorBatch): number[][] {
