@@ -39,6 +39,8 @@ const table = {
   EXECUTOR_CRASHED: { grpc: UNAVAILABLE, http: 503, retryable: true, level: 'error' },
   BACKEND_UNAVAILABLE: { grpc: UNAVAILABLE, http: 503, retryable: true, level: 'error' },
   QUEUE_FULL: { grpc: RESOURCE_EXHAUSTED, http: 429, retryable: true, level: 'warn' },
+  // Told by metrics: an overloaded server has better things to do than to log each refusal.
+  DEADLINE_UNREACHABLE: { grpc: RESOURCE_EXHAUSTED, http: 429, retryable: true, level: 'debug' },
   MEMORY_BUDGET_EXCEEDED: { grpc: RESOURCE_EXHAUSTED, http: 507, retryable: true, level: 'warn' },
   DEADLINE_EXCEEDED: { grpc: DEADLINE_EXCEEDED, http: 504, retryable: true, level: 'info' },
   CANCELLED: { grpc: CANCELLED, http: 499, retryable: false, level: 'debug' },

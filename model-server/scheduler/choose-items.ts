@@ -1,4 +1,5 @@
 import { type BatchLimits, chooseBatch } from './batch-policy.ts';
+import type { CostModel } from './cost-model.ts';
 import type { Item, TensorItem, TextItem } from './item.ts';
 
 /**
@@ -7,15 +8,27 @@ import type { Item, TensorItem, TextItem } from './item.ts';
  */
 const MOST_JOINED_BYTES = 32 * 2 ** 20;
 
+/** A bulk batch may take this long: what is urgent may have to wait for one. */
+const MOST_BULK_US = 25_000;
+
+/** What the next batch rests on, besides the items. */
+export interface ChoiceOptions {
+  limits: BatchLimits;
+  costs: Pick<CostModel, 'predictUs'>;
+  /** Instances that wait for work now, at least 1. */
+  freeInstances: number;
+  nowUs: number;
+}
+
 /** Items that may share one batch. */
 export type Company = { kind: 'text'; items: TextItem[] } | { kind: 'tensors'; items: TensorItem[] };
 
-/** From a window of waiting items, oldest first and not empty, those that may share a batch with the oldest. */
+/** From a window of waiting items, the next one first and not empty, those that may share a batch with that one. */
 export function companyOf(window: readonly Item[]): Company {
-  const oldest = window[0]!;
-  if (oldest.kind === 'text') return { kind: 'text', items: window.filter((item) => item.kind === 'text') };
-  if (!oldest.call.joinable) return { kind: 'tensors', items: [oldest] };
-  const equals = (item: Item) => item.kind === 'tensors' && item.call.joinable && item.key === oldest.key;
+  const next = window[0]!;
+  if (next.kind === 'text') return { kind: 'text', items: window.filter((item) => item.kind === 'text') };
+  if (!next.call.joinable) return { kind: 'tensors', items: [next] };
+  const equals = (item: Item) => item.kind === 'tensors' && item.call.joinable && item.key === next.key;
   return { kind: 'tensors', items: window.filter((item): item is TensorItem => equals(item)) };
 }
 
@@ -28,11 +41,17 @@ export function hasRoom(company: Company, maxRows: number): boolean {
   return rowsOf(company.items) < maxRows;
 }
 
-/** The next batch: the oldest item and the best of its company. */
-export function chooseItems(company: Company, limits: BatchLimits, freeInstances: number): Company {
+/** The next batch: the first item and the best of its company. */
+export function chooseItems(company: Company, options: ChoiceOptions): Company {
+  const { limits, freeInstances } = options;
   if (company.kind === 'text') {
     const lengths = company.items.map((item) => item.tokens);
-    const chosen = chooseBatch(lengths, limits, freeInstances);
+    const chosen = chooseBatch(lengths, {
+      limits,
+      freeInstances,
+      costUs: (shape) => options.costs.predictUs(shape),
+      maxUs: mostUs(company.items[0]!, options.nowUs),
+    });
     return { kind: 'text', items: chosen.map((index) => company.items[index]!) };
   }
   // As with texts, free instances share the work.
@@ -47,6 +66,12 @@ export function chooseItems(company: Company, limits: BatchLimits, freeInstances
     return true;
   });
   return { kind: 'tensors', items };
+}
+
+/** Company makes a batch longer, so that the one it was formed for must still be done in time. */
+function mostUs({ deadlineUs, priority }: Item, nowUs: number): number {
+  const leftUs = deadlineUs - nowUs;
+  return priority === 'bulk' ? Math.min(leftUs, MOST_BULK_US) : leftUs;
 }
 
 function rowsOf(items: readonly Item[]): number {

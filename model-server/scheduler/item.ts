@@ -1,5 +1,6 @@
 import { ServingError } from '../errors.ts';
 import type { RawTensor, Reduction, TokenRow } from '../types.ts';
+import type { Priority } from './scheduler-options.ts';
 import { type TensorCall, tensorKey } from './tensor-call.ts';
 
 /** Where the time of one input went. */
@@ -21,6 +22,9 @@ export interface TensorResult extends ItemTimings {
 
 export interface ItemOptions {
   enqueuedUs: number;
+  /** `default` when absent. */
+  priority?: Priority | undefined;
+  tenant?: string | undefined;
   /** On the scheduler's clock. */
   deadlineUs?: number | undefined;
   /** Called once, after the item has been settled. */
@@ -31,6 +35,8 @@ export interface ItemOptions {
 class Settleable<Result> {
   readonly enqueuedUs: number;
   readonly deadlineUs: number;
+  readonly priority: Priority;
+  readonly tenant: string;
   readonly promise: Promise<Result>;
   readonly #settled = Promise.withResolvers<Result>();
   readonly #onSettled: (item: Item) => void;
@@ -39,6 +45,8 @@ class Settleable<Result> {
   constructor(options: ItemOptions) {
     this.enqueuedUs = options.enqueuedUs;
     this.deadlineUs = options.deadlineUs ?? Number.POSITIVE_INFINITY;
+    this.priority = options.priority ?? 'default';
+    this.tenant = options.tenant ?? '';
     this.promise = this.#settled.promise;
     this.#onSettled = options.onSettled;
   }
@@ -65,14 +73,21 @@ export class TextItem extends Settleable<ItemResult> {
   readonly tokens: number;
   readonly rows = 1;
   readonly bytes = 0;
+  /** What it counts for where tenants share, in tokens. */
+  readonly weight: number;
 
   constructor(input: { row: TokenRow; reduction: Reduction }, options: ItemOptions) {
     super(options);
     this.row = input.row;
     this.reduction = input.reduction;
     this.tokens = input.row.ids.length;
+    // A text without tokens is work all the same.
+    this.weight = Math.max(1, this.tokens);
   }
 }
+
+/** A token as raw tensors: three int64. */
+const BYTES_PER_TOKEN = 24;
 
 /** The tensors of one call. */
 export class TensorItem extends Settleable<TensorResult> {
@@ -83,6 +98,8 @@ export class TensorItem extends Settleable<TensorResult> {
   readonly tokens = 0;
   readonly rows: number;
   readonly bytes: number;
+  /** What it counts for where tenants share, in tokens as far as bytes can tell. */
+  readonly weight: number;
 
   constructor(call: TensorCall, options: ItemOptions) {
     super(options);
@@ -90,6 +107,7 @@ export class TensorItem extends Settleable<TensorResult> {
     this.key = tensorKey(call);
     this.rows = call.rows;
     this.bytes = call.inputs.reduce((sum, input) => sum + input.data.byteLength, 0);
+    this.weight = Math.max(this.rows, Math.ceil(this.bytes / BYTES_PER_TOKEN));
   }
 }
 

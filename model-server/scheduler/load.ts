@@ -2,7 +2,9 @@ import { ServingError } from '../errors.ts';
 import type { Batch, BatchResult } from '../types.ts';
 import { assemble } from './assemble.ts';
 import type { Company } from './choose-items.ts';
+import type { BatchShape, CostModel } from './cost-model.ts';
 import type { Item, TensorItem, TextItem } from './item.ts';
+import type { SchedulerObserver } from './scheduler-options.ts';
 import { joinTensors, splitTensors } from './tensor-call.ts';
 
 /** A batch and the items that it is made of. */
@@ -12,8 +14,8 @@ export interface Load {
   rows: number;
   /** Rows that are raw tensors. */
   tensorRows: number;
-  tokens: number;
-  paddedTokens: number;
+  /** Of texts; undefined for raw tensors. */
+  shape: BatchShape | undefined;
   /** Gives each item what is its own. @throws ServingError BATCH_FAILED when that can't be told apart */
   deliver(result: BatchResult, startedUs: number): void;
 }
@@ -23,15 +25,36 @@ export function loadOf(company: Company): Load {
   return company.kind === 'text' ? textLoad(company.items) : tensorLoad(company.items);
 }
 
+/** Tells of a batch that is done; the costs are those that it was chosen by. */
+export function tellObserver(
+  observer: SchedulerObserver | undefined,
+  { rows, shape, items }: Load,
+  { startedUs, computeUs, costs }: { startedUs: number; computeUs: number; costs: CostModel },
+): void {
+  if (observer === undefined) return;
+  observer.batchDone({
+    rows,
+    tokens: shape?.tokens ?? 0,
+    paddedTokens: shape === undefined ? 0 : costs.computedTokens(shape),
+    computeUs,
+    predictedUs: shape && costs.predictUs(shape),
+  });
+  for (const item of items) observer.itemQueued(startedUs - item.enqueuedUs);
+}
+
 function textLoad(items: readonly TextItem[]): Load {
   const batch = assemble(items);
+  let [tokens, length] = [0, 0];
+  for (const item of items) {
+    tokens += item.tokens;
+    length = Math.max(length, item.tokens);
+  }
   return {
     batch,
     items,
     rows: batch.rows,
     tensorRows: 0,
-    tokens: items.reduce((sum, item) => sum + item.tokens, 0),
-    paddedTokens: batch.rows * batch.length,
+    shape: { rows: batch.rows, tokens, length },
     deliver({ outputs, computeUs, postUs }, startedUs) {
       items.forEach((item, index) => {
         item.settle({ output: outputs[index]!, queueUs: startedUs - item.enqueuedUs, computeUs, postUs });
@@ -47,8 +70,7 @@ function tensorLoad(items: readonly TensorItem[]): Load {
     items,
     rows: batch.rows,
     tensorRows: batch.rows,
-    tokens: 0,
-    paddedTokens: 0,
+    shape: undefined,
     deliver({ tensors, computeUs, postUs }, startedUs) {
       const parts = split(tensors, items);
       items.forEach((item, index) => {

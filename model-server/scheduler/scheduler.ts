@@ -1,7 +1,10 @@
 import { ServingError } from '../errors.ts';
 import type { Executor, ExecutorPool, Reduction, TokenRow } from '../types.ts';
+import { Admission } from './admission.ts';
 import { type Company, chooseItems, companyOf, hasRoom } from './choose-items.ts';
+import { CostModel } from './cost-model.ts';
 import { DeadlineTimer } from './deadline-timer.ts';
+import { Forecast } from './forecast.ts';
 import {
   cancelTogether,
   type Item,
@@ -11,11 +14,10 @@ import {
   type TensorResult,
   TextItem,
 } from './item.ts';
-import { type Load, loadOf } from './load.ts';
+import { type Load, loadOf, tellObserver } from './load.ts';
 import { BoundedQueue } from './queue.ts';
 import type { SchedulerOptions, SubmitOptions } from './scheduler-options.ts';
 import type { TensorCall } from './tensor-call.ts';
-import { WaitEstimate } from './wait-estimate.ts';
 
 /**
  * With this many inputs waiting, the next batch is handed to a busy instance ahead of time. It then goes on without
@@ -31,12 +33,15 @@ const WINDOW = 256;
  * what waits. Batches therefore grow by themselves under load, and an idle server adds no delay.
  */
 export class Scheduler {
+  /** What batches cost; learns from each one. */
+  readonly costs: CostModel;
   readonly #pool: ExecutorPool;
   readonly #options: SchedulerOptions;
   readonly #queue: BoundedQueue<Item>;
   /** Items of a failed batch, to be run alone so that a poison input hurts only itself. */
   readonly #retries: Item[] = [];
-  readonly #estimate = new WaitEstimate();
+  readonly #forecast: Forecast;
+  readonly #admission: Admission;
   readonly #deadlines: DeadlineTimer;
   readonly #enough: number;
   #running = 0;
@@ -49,7 +54,17 @@ export class Scheduler {
   constructor(pool: ExecutorPool, options: SchedulerOptions) {
     this.#pool = pool;
     this.#options = options;
+    this.costs = new CostModel({ packed: options.packed ?? false, overheadTokens: options.overheadTokens });
+    this.#forecast = new Forecast(this.costs);
     this.#queue = new BoundedQueue(options.queue, options.owner);
+    this.#admission = new Admission({
+      owner: options.owner,
+      queue: this.#queue,
+      costs: this.costs,
+      forecast: this.#forecast,
+      clock: options.clock,
+      instances: () => this.#running + pool.free,
+    });
     this.#deadlines = new DeadlineTimer(options.clock, () => this.#expireWaiting());
     this.#enough = Math.min(options.batch.maxItems, ...(options.preferredSizes ?? []));
     pool.onChange(() => this.#pump());
@@ -64,28 +79,34 @@ export class Scheduler {
   }
 
   /**
-   * Refuses a call that would not fit, before the work of tokenising it is done.
-   * @throws ServingError QUEUE_FULL, MODEL_DRAINING, BACKEND_UNAVAILABLE
+   * Refuses a call that would not fit or can't be done in time, before the work of tokenising it is done.
+   * @throws ServingError QUEUE_FULL, DEADLINE_UNREACHABLE, MODEL_DRAINING, BACKEND_UNAVAILABLE
    */
-  refuseEarly(inputs: number): void {
+  refuseEarly(inputs: number, options: SubmitOptions = {}): void {
     this.#refuseWhenDown();
-    this.#queue.admit({ items: inputs }, () => this.#estimateWaitMs());
+    this.#admission.refuseFull({ items: inputs }, options);
+    if (this.#keepsDeadlines) this.#admission.refuseUnreachable({ tokens: inputs, longest: 1 }, options);
   }
 
   /**
    * Queues the inputs of one call; they are admitted together or not at all.
    * @returns one promise per input, each settled exactly once
-   * @throws ServingError QUEUE_FULL, MODEL_DRAINING, BACKEND_UNAVAILABLE
+   * @throws ServingError QUEUE_FULL, DEADLINE_UNREACHABLE, MODEL_DRAINING, BACKEND_UNAVAILABLE
    */
   submit(
     inputs: readonly { row: TokenRow; reduction: Reduction }[],
     options: SubmitOptions = {},
   ): Promise<ItemResult>[] {
+    let [tokens, longest] = [0, 0];
+    for (const { row } of inputs) {
+      tokens += row.ids.length;
+      longest = Math.max(longest, row.ids.length);
+    }
     this.#refuseWhenDown();
-    const tokens = inputs.reduce((sum, input) => sum + input.row.ids.length, 0);
-    this.#queue.admit({ items: inputs.length, tokens }, () => this.#estimateWaitMs());
+    this.#admission.refuseFull({ items: inputs.length, tokens }, options);
+    if (this.#keepsDeadlines) this.#admission.refuseUnreachable({ tokens, longest }, options);
     const items = inputs.map((input) => new TextItem(input, this.#itemOptions(options)));
-    this.#enqueue(items, options.signal);
+    this.#enqueue(items, options);
     return items.map((item) => item.promise);
   }
 
@@ -97,8 +118,8 @@ export class Scheduler {
   submitTensors(call: TensorCall, options: SubmitOptions = {}): Promise<TensorResult> {
     this.#refuseWhenDown();
     const item = new TensorItem(call, this.#itemOptions(options));
-    this.#queue.admit({ items: 1, bytes: item.bytes }, () => this.#estimateWaitMs());
-    this.#enqueue([item], options.signal);
+    this.#admission.refuseFull({ items: 1, bytes: item.bytes }, options);
+    this.#enqueue([item], options);
     return item.promise;
   }
 
@@ -123,9 +144,15 @@ export class Scheduler {
     if (this.#pool.failure !== undefined) throw ServingError.from(this.#pool.failure);
   }
 
-  #itemOptions({ deadlineUs }: SubmitOptions): ItemOptions {
+  get #keepsDeadlines(): boolean {
+    return this.#options.admission !== 'fifo';
+  }
+
+  #itemOptions({ deadlineUs, priority, tenant }: SubmitOptions): ItemOptions {
     return {
-      deadlineUs,
+      deadlineUs: this.#keepsDeadlines ? deadlineUs : undefined,
+      priority,
+      tenant,
       enqueuedUs: this.#options.clock.nowUs(),
       onSettled: (settled) => {
         this.#queue.remove(settled);
@@ -134,8 +161,8 @@ export class Scheduler {
     };
   }
 
-  #enqueue(items: readonly Item[], signal: AbortSignal | undefined): void {
-    cancelTogether(items, signal);
+  #enqueue(items: readonly Item[], { signal }: SubmitOptions): void {
+    if (this.#keepsDeadlines) cancelTogether(items, signal);
     for (const item of items) if (!item.isSettled) this.#queue.push(item);
     if (items[0] !== undefined) this.#deadlines.watch(items[0].deadlineUs);
     this.#deferPump();
@@ -161,14 +188,15 @@ export class Scheduler {
       if (batch === undefined) return;
       this.#start(executor, batch);
     }
-    const next = this.#queue.size >= PREFETCH_ITEMS ? this.#pool.prefetch() : undefined;
+    // Bulk is never handed over ahead of time: what is urgent would have to wait for two batches instead of one.
+    const next = this.#queue.urgentSize >= PREFETCH_ITEMS ? this.#pool.prefetch() : undefined;
     if (next === undefined) return;
     const batch = this.#nextBatch();
     if (batch !== undefined) this.#start(next, batch);
   }
 
   #start(executor: Executor, batch: Company): void {
-    for (const item of batch.items) this.#queue.remove(item);
+    this.#queue.give(batch.items, this.#options.clock.nowUs());
     try {
       void this.#run(executor, loadOf(batch));
     } catch (thrown) {
@@ -184,25 +212,20 @@ export class Scheduler {
     }
     let window: Item[];
     // What waits behind a window full of expired items must not be forgotten.
-    do window = this.#queue.window(WINDOW).filter((item) => !this.#expire(item, nowUs));
+    do window = this.#queue.window(WINDOW, nowUs).filter((item) => !this.#expire(item, nowUs));
     while (window.length === 0 && this.#queue.size > 0);
     if (window.length === 0) return undefined;
     const company = companyOf(window);
     if (this.#waitForCompany(company, nowUs)) return undefined;
-    return chooseItems(company, this.#options.batch, this.#pool.free);
+    const { batch: limits } = this.#options;
+    return chooseItems(company, { limits, costs: this.costs, freeInstances: this.#pool.free, nowUs });
   }
 
-  /** Work whose caller has stopped waiting is never run. */
+  /** Work whose caller has stopped waiting, or will have when it is done, is never run. */
   #expire(item: Item, nowUs: number): boolean {
-    if (nowUs < item.deadlineUs) return false;
-    item.settle(
-      new ServingError(
-        'DEADLINE_EXCEEDED',
-        `${this.#options.owner}: the deadline passed after ${Math.round((nowUs - item.enqueuedUs) / 1000)} ms in the queue.`,
-        { retryAfterMs: this.#estimateWaitMs() },
-      ),
-    );
-    return true;
+    const late = this.#admission.lateness(item, nowUs);
+    if (late !== undefined) item.settle(late);
+    return late !== undefined;
   }
 
   /** @returns the earliest deadline of those that go on waiting */
@@ -226,19 +249,19 @@ export class Scheduler {
     const { clock, observer } = this.#options;
     const startedUs = clock.nowUs();
     this.#running++;
+    this.#forecast.started(load, startedUs);
     try {
       const result = await executor.run(load.batch);
       load.deliver(result, startedUs);
-      const { rows, tokens, paddedTokens } = load;
-      this.#estimate.learn(load, clock.nowUs() - startedUs);
-      observer?.batchDone({ rows, tokens, paddedTokens, computeUs: result.computeUs });
-      for (const item of load.items) observer?.itemQueued(startedUs - item.enqueuedUs);
+      tellObserver(observer, load, { startedUs, computeUs: result.computeUs, costs: this.costs });
+      this.#forecast.done(load, result, { instance: executor, nowUs: clock.nowUs() });
     } catch (thrown) {
       // After destroy the workers die because they were told to; the caller should hear why.
       const error = this.#destroyed && this.#closed !== undefined ? this.#closed : ServingError.from(thrown);
       this.#fail(load.items, error);
     } finally {
       this.#running--;
+      this.#forecast.ended(load);
       this.#pump();
       this.#tellIdle();
     }
@@ -255,13 +278,7 @@ export class Scheduler {
   }
 
   get #waiting(): Item[] {
-    return [...this.#retries, ...this.#queue.window(Infinity)];
-  }
-
-  /** How long the queue would take from now, never below 1 ms. */
-  #estimateWaitMs(): number {
-    const { tokens, tensorRows } = this.#queue;
-    return this.#estimate.waitMs({ tokens, tensorRows }, this.#running + this.#pool.free);
+    return [...this.#retries, ...this.#queue.items];
   }
 
   #idle(): boolean {

@@ -1,8 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type BatchLimits, chooseBatch } from '../../model-server/scheduler/batch-policy.ts';
+import type { BatchShape } from '../../model-server/scheduler/cost-model.ts';
 
-const limits: BatchLimits = { maxItems: 4, maxTokens: 100, overheadTokens: 4 };
+const limits = { maxItems: 4, maxTokens: 100, overheadTokens: 4 };
+type Given = BatchLimits & { overheadTokens: number };
+
+/** With a batch that costs so much by itself, and the same for each padded token. */
+function choose(lengths: readonly number[], { overheadTokens, ...given }: Given, freeInstances: number) {
+  const costUs = ({ rows, length }: BatchShape) => overheadTokens + rows * length;
+  return chooseBatch(lengths, { limits: given, costUs, freeInstances });
+}
 
 /** Tokens that a choice finishes for its cost. */
 function tokensPerCost(
@@ -16,7 +24,7 @@ function tokensPerCost(
 }
 
 describe('chooseBatch', () => {
-  const table: [string, number[], Partial<BatchLimits>, number, number[]][] = [
+  const table: [string, number[], Partial<Given>, number, number[]][] = [
     ['a lone input runs alone', [7], {}, 1, [0]],
     ['equals go together', [10, 10, 10], {}, 1, [0, 1, 2]],
     ['no more rows than the limit', [5, 5, 5, 5, 5, 5], {}, 1, [0, 1, 2, 3]],
@@ -30,7 +38,30 @@ describe('chooseBatch', () => {
     ['more instances than inputs give batches of one', [5, 5], {}, 3, [0]],
   ];
   it.each(table)('%s', (_, lengths, override, free, expected) => {
-    expect(chooseBatch(lengths, { ...limits, ...override }, free)).toEqual(expected);
+    expect(choose(lengths, { ...limits, ...override }, free)).toEqual(expected);
+  });
+
+  it('follows what batches cost here: wide for short texts, alone past the length where width buys nothing', () => {
+    // Measured on two cores with int8 MiniLM: padding costs more than a batch saves once texts are long.
+    const costUs = ({ rows, length }: BatchShape) => 900 + rows * length * (60 + length / 4);
+    const wide = { limits: { maxItems: 32, maxTokens: 4096 }, costUs, freeInstances: 1 };
+    const short = Array.from({ length: 32 }, () => 8);
+    expect(chooseBatch(short, wide)).toHaveLength(32);
+    expect(chooseBatch([256, 120, 180, 300], wide)).toEqual([0]);
+    expect(chooseBatch([256, 120, 256, 300], wide)).toEqual([0, 2]);
+  });
+
+  it('takes any mix where padding costs nothing', () => {
+    const costUs = ({ tokens }: BatchShape) => 400 + tokens * 60;
+    const packed = { limits: { maxItems: 32, maxTokens: 4096 }, costUs, freeInstances: 1 };
+    expect(chooseBatch([20, 5, 13, 7], packed)).toEqual([0, 1, 2, 3]);
+  });
+
+  it('keeps a batch within the time that it may take, but lets a single input run', () => {
+    const costUs = ({ tokens }: BatchShape) => 100 + tokens * 10;
+    const rules = { limits: { maxItems: 32, maxTokens: 4096 }, costUs, maxUs: 350, freeInstances: 1 };
+    expect(chooseBatch([10, 10, 10, 10], rules)).toEqual([0, 1]);
+    expect(chooseBatch([100, 10], rules)).toEqual([0]);
   });
 
   const limitsArbitrary = fc.record({
@@ -47,7 +78,7 @@ describe('chooseBatch', () => {
         limitsArbitrary,
         fc.integer({ min: 1, max: 4 }),
         (lengths, given, free) => {
-          const chosen = chooseBatch(lengths, given, free);
+          const chosen = choose(lengths, given, free);
           expect(chosen[0]).toBe(0);
           expect(new Set(chosen).size).toBe(chosen.length);
           if (chosen.length === 1) return;
@@ -65,7 +96,7 @@ describe('chooseBatch', () => {
     const small = fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 2, maxLength: 9 });
     fc.assert(
       fc.property(small, limitsArbitrary, (lengths, given) => {
-        const chosen = chooseBatch(lengths, given, 1);
+        const chosen = choose(lengths, given, 1);
         const best = Math.max(
           ...runs(lengths, given).map((run) => tokensPerCost(lengths, run, given.overheadTokens)),
         );

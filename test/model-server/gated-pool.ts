@@ -27,6 +27,8 @@ export class GatedPool implements ExecutorPool {
   failure: Error | undefined;
   /** Gives raw tensors as one row, as a model would whose output has no batch dimension. */
   flattens = false;
+  /** What the instance says that a batch took. */
+  computeUs: (rows: number[][]) => number = () => 10;
   #free: number;
   #listeners: (() => void)[] = [];
 
@@ -73,7 +75,8 @@ export class GatedPool implements ExecutorPool {
       const held: HeldBatch = {
         batch,
         rows,
-        succeed: () => end(() => resolve({ ...this.#answer(batch, rows), computeUs: 10, postUs: 1 })),
+        succeed: () =>
+          end(() => resolve({ ...this.#answer(batch, rows), computeUs: this.computeUs(rows), postUs: 1 })),
         fail: (error) => end(() => reject(error)),
       };
       this.held.push(held);

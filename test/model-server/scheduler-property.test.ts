@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
+import { PRIORITIES } from '../../model-server/scheduler/scheduler-options.ts';
 import type { GatedPool } from './gated-pool.ts';
 import { values } from './raw-tensors.ts';
 import { call, input, settle, setUp } from './scheduler-setup.ts';
@@ -13,6 +14,9 @@ describe('under any sequence of events', () => {
         do: fc.constant('submit' as const),
         length: fc.integer({ min: 1, max: 12 }),
         inputs: fc.integer({ min: 1, max: 3 }),
+        priority: fc.constantFrom(...PRIORITIES),
+        tenant: fc.constantFrom('', 'a', 'b'),
+        withinUs: fc.constantFrom(50, 500, 5000, Number.POSITIVE_INFINITY),
       }),
     },
     {
@@ -68,7 +72,9 @@ describe('under any sequence of events', () => {
               try {
                 const promises = scheduler.submit(inputs, {
                   signal: controller.signal,
-                  deadlineUs: clock.nowUs() + 5000,
+                  deadlineUs: clock.nowUs() + next.withinUs,
+                  priority: next.priority,
+                  tenant: next.tenant,
                 });
                 controllers.push(controller);
                 for (const [index, promise] of promises.entries())
@@ -78,7 +84,7 @@ describe('under any sequence of events', () => {
                     ),
                   );
               } catch (error) {
-                expect(error).toMatchObject({ reason: 'QUEUE_FULL' });
+                expect(['QUEUE_FULL', 'DEADLINE_UNREACHABLE']).toContain((error as ServingError).reason);
               }
             } else if (next.do === 'infer') {
               const id = nextId++;

@@ -24,7 +24,8 @@ export function setUp(instances = 1, override: Partial<SchedulerOptions> = {}) {
   const pool = new GatedPool(instances);
   const scheduler = new Scheduler(pool, {
     owner: 'model m version 1',
-    batch: { maxItems: 4, maxTokens: 100, overheadTokens: 4 },
+    batch: { maxItems: 4, maxTokens: 100 },
+    overheadTokens: 4,
     queue: { maxItems: 8, maxTokens: 1000 },
     queueDelayUs: 0,
     clock,

@@ -63,8 +63,16 @@ describe('raw tensors', () => {
       ];
       return new TensorItem({ ...call([1]), inputs }, { enqueuedUs: 0, onSettled: () => undefined });
     });
-    const limits = { maxItems: 32, maxTokens: 1, overheadTokens: 0 };
-    const chosen = chooseItems({ kind: 'tensors', items }, limits, 1);
+    const limits = { maxItems: 32, maxTokens: 1 };
+    const chosen = chooseItems(
+      { kind: 'tensors', items },
+      {
+        limits,
+        costs: { predictUs: () => 1 },
+        freeInstances: 1,
+        nowUs: 0,
+      },
+    );
     expect(chosen.items).toEqual([items[0], items[2], items[3]]);
   });
 

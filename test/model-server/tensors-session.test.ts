@@ -45,7 +45,8 @@ async function open(
   const info = await pool.open();
   const scheduler = new Scheduler(pool, {
     owner,
-    batch: { maxItems: 8, maxTokens: 1024, overheadTokens: 8 },
+    batch: { maxItems: 8, maxTokens: 1024 },
+    overheadTokens: 8,
     queue: { maxItems: 100, maxTokens: 10_000 },
     queueDelayUs: 0,
     clock: systemClock,

@@ -128,8 +128,8 @@ function makeScheduler(
     batch: {
       maxItems: maxBatchItems,
       maxTokens: defaults.maxBatchTokens,
-      overheadTokens: defaults.batchOverheadTokens,
     },
+    overheadTokens: defaults.batchOverheadTokens,
     queue: { maxItems: config.maxQueueItems ?? defaults.maxQueueItems, maxTokens: defaults.maxQueueTokens },
     queueDelayUs: config.queueDelayUs,
     preferredSizes: config.preferredBatchSizes,

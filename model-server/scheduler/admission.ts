@@ -1,0 +1,84 @@
+import { ServingError } from '../errors.ts';
+import type { Clock } from './clock.ts';
+import type { CostModel } from './cost-model.ts';
+import type { Forecast } from './forecast.ts';
+import type { Item } from './item.ts';
+import type { Addition, BoundedQueue } from './queue.ts';
+import type { SubmitOptions } from './scheduler-options.ts';
+
+export interface AdmissionParts {
+  /** Model and version, for messages. */
+  owner: string;
+  queue: BoundedQueue<Item>;
+  costs: CostModel;
+  forecast: Forecast;
+  clock: Clock;
+  /** Instances that share the work. */
+  instances: () => number;
+}
+
+/** Decides what is let in and what is still worth running: work that can't be done in time only delays work that can. */
+export class Admission {
+  readonly #parts: AdmissionParts;
+
+  constructor(parts: AdmissionParts) {
+    this.#parts = parts;
+  }
+
+  /** How long what waits will take from now, in milliseconds; never below 1. */
+  waitMs(): number {
+    const { queue, forecast } = this.#parts;
+    return forecast.waitMs({ tokens: queue.tokens, tensorRows: queue.tensorRows }, this.#now());
+  }
+
+  /** @throws ServingError QUEUE_FULL when the inputs of a call do not fit, all together */
+  refuseFull(addition: Omit<Addition, 'priority'>, { priority = 'default' }: SubmitOptions): void {
+    this.#parts.queue.admit({ ...addition, priority }, () => this.waitMs());
+  }
+
+  /**
+   * @param call tokens of all its texts, and of the longest
+   * @throws ServingError DEADLINE_UNREACHABLE when it would be done after its deadline
+   */
+  refuseUnreachable(call: { tokens: number; longest: number }, options: SubmitOptions): void {
+    const { priority = 'default', tenant = '', deadlineUs = Number.POSITIVE_INFINITY } = options;
+    if (deadlineUs === Number.POSITIVE_INFINITY) return;
+    const { owner, queue, forecast } = this.#parts;
+    const now = this.#now();
+    const leftUs = deadlineUs - now.nowUs;
+    // What comes after its deadline was late before it came; the queue says so in its own words.
+    if (leftUs <= 0) return;
+    const aheadTokens = queue.aheadTokens({ priority, tenant }, call.tokens);
+    const doneInUs = forecast.doneInUs({ aheadTokens, longest: call.longest }, now);
+    if (doneInUs === undefined || doneInUs <= leftUs) return;
+    const [leftMs, predictedMs] = [Math.floor(leftUs / 1000), Math.round(doneInUs / 1000)];
+    const retryAfterMs = Math.max(1, predictedMs - leftMs);
+    throw new ServingError(
+      'DEADLINE_UNREACHABLE',
+      `${owner}: an answer would take about ${predictedMs} ms, the deadline leaves ${leftMs} ms. Try again in about ${retryAfterMs} ms, elsewhere, or with more time.`,
+      { retryAfterMs },
+    );
+  }
+
+  /** Why an item that waits is not to be run any more: its caller has stopped waiting, or will have before it is done. */
+  lateness(item: Item, nowUs: number): ServingError | undefined {
+    const leftUs = item.deadlineUs - nowUs;
+    if (leftUs === Number.POSITIVE_INFINITY) return undefined;
+    const { owner, costs } = this.#parts;
+    const { tokens } = item;
+    const needsUs =
+      item.kind === 'text' && costs.isKnown ? costs.predictUs({ rows: 1, tokens, length: tokens }) : 0;
+    if (leftUs > needsUs) return undefined;
+    const waitedMs = Math.round((nowUs - item.enqueuedUs) / 1000);
+    const what =
+      leftUs <= 0
+        ? `the deadline passed after ${waitedMs} ms in the queue`
+        : `after ${waitedMs} ms in the queue the deadline leaves ${Math.floor(leftUs / 1000)} ms, and the input takes about ${Math.round(needsUs / 1000)} ms`;
+    return new ServingError('DEADLINE_EXCEEDED', `${owner}: ${what}.`, { retryAfterMs: this.waitMs() });
+  }
+
+  #now(): { nowUs: number; instances: number } {
+    const { clock, instances } = this.#parts;
+    return { nowUs: clock.nowUs(), instances: instances() };
+  }
+}

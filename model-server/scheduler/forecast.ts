@@ -1,0 +1,89 @@
+import type { BatchResult } from '../types.ts';
+import type { CostModel } from './cost-model.ts';
+import type { Load } from './load.ts';
+
+/** What waits. */
+export interface Waiting {
+  tokens: number;
+  tensorRows: number;
+}
+
+/** How much a new figure counts in a running average. */
+const NEW_SHARE = 0.1;
+/** Advice when nothing has been measured yet. */
+const UNKNOWN_WAIT_MS = 1000;
+
+/** When work will be done, from what waits, what runs and what batches cost. */
+export class Forecast {
+  readonly #costs: CostModel;
+  readonly #running = new Map<Load, { startedUs: number; endsUs: number }>();
+  /** When an instance was last done with a batch. */
+  readonly #doneUs = new WeakMap<object, number>();
+  #usPerTensorRow = 0;
+
+  constructor(costs: CostModel) {
+    this.#costs = costs;
+  }
+
+  started(load: Load, nowUs: number): void {
+    const { shape, tensorRows } = load;
+    const us = shape === undefined ? tensorRows * this.#usPerTensorRow : this.#costs.predictUs(shape);
+    this.#running.set(load, { startedUs: nowUs, endsUs: nowUs + us });
+  }
+
+  /**
+   * Learns from a batch that is done.
+   * @param instance that ran it
+   */
+  done(
+    load: Load,
+    { computeUs, postUs }: BatchResult,
+    { instance, nowUs }: { instance: object; nowUs: number },
+  ): void {
+    const startedUs = this.#running.get(load)?.startedUs ?? nowUs;
+    // A batch that was handed over ahead of time has waited for the one before it.
+    const heldUs = nowUs - Math.max(startedUs, this.#doneUs.get(instance) ?? startedUs);
+    this.#doneUs.set(instance, nowUs);
+    if (load.shape !== undefined) this.#costs.learn(load.shape, computeUs + postUs, heldUs);
+    else this.#usPerTensorRow = average(this.#usPerTensorRow, heldUs / Math.max(1, load.tensorRows));
+  }
+
+  /** Whether it was done or has failed. */
+  ended(load: Load): void {
+    this.#running.delete(load);
+  }
+
+  /** How long what waits will take from now, never below 1 ms; a second when nothing is known yet. */
+  waitMs(waiting: Waiting, { nowUs, instances }: { nowUs: number; instances: number }): number {
+    if (!this.#costs.isKnown && this.#usPerTensorRow === 0) return UNKNOWN_WAIT_MS;
+    const us = waiting.tokens * this.#costs.usPerToken + waiting.tensorRows * this.#usPerTensorRow;
+    return Math.max(1, Math.ceil((us + this.#runningUs(nowUs)) / Math.max(1, instances) / 1000));
+  }
+
+  /**
+   * Microseconds until texts that come now are done.
+   * @param aheadTokens of all that is likely to be computed until then, theirs included
+   * @param longest tokens of the longest of them
+   * @returns undefined when too little has been measured to tell
+   */
+  doneInUs(
+    { aheadTokens, longest }: { aheadTokens: number; longest: number },
+    { nowUs, instances }: { nowUs: number; instances: number },
+  ): number | undefined {
+    if (!this.#costs.isKnown) return undefined;
+    const own = this.#costs.predictUs({ rows: 1, tokens: longest, length: longest });
+    const queue = (aheadTokens * this.#costs.usPerToken) / Math.max(1, instances);
+    return this.#runningUs(nowUs) / Math.max(1, instances) + Math.max(own, queue);
+  }
+
+  /** What the running batches still take, of all instances together. */
+  #runningUs(nowUs: number): number {
+    let us = 0;
+    for (const { endsUs } of this.#running.values()) us += Math.max(0, endsUs - nowUs);
+    return us;
+  }
+}
+
+function average(old: number, next: number): number {
+  return old === 0 ? next : old * (1 - NEW_SHARE) + next * NEW_SHARE;
+}
