@@ -1,10 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
-import { PRIORITIES } from '../../model-server/scheduler/scheduler-options.ts';
-import type { GatedPool } from './gated-pool.ts';
+import { PRIORITIES, type Priority } from '../../model-server/scheduler/scheduler-options.ts';
+import type { GatedPool, HeldBatch } from './gated-pool.ts';
 import { values } from './raw-tensors.ts';
 import { call, input, settle, setUp } from './scheduler-setup.ts';
+
+/** Tight ones, so that random texts meet them. */
+const limits = { maxItems: 4, maxTokens: 30 };
 
 describe('under any sequence of events', () => {
   const event = fc.oneof(
@@ -48,7 +51,7 @@ describe('under any sequence of events', () => {
         fc.array(event, { maxLength: 60 }),
         fc.integer({ min: 1, max: 3 }),
         async (events, instances) => {
-          const { clock, pool, scheduler } = setUp(instances);
+          const { clock, pool, scheduler } = setUp(instances, { batch: limits });
           const controllers: AbortController[] = [];
           const settled: number[] = [];
           let nextId = 1;
@@ -64,6 +67,8 @@ describe('under any sequence of events', () => {
               },
             );
           const watched: Promise<void>[] = [];
+          const texts = new Map<number, { priority: Priority; deadlineUs: number }>();
+          const seen = new Set<HeldBatch>();
           for (const next of events) {
             if (next.do === 'submit') {
               const controller = new AbortController();
@@ -77,6 +82,8 @@ describe('under any sequence of events', () => {
                   tenant: next.tenant,
                 });
                 controllers.push(controller);
+                const deadlineUs = clock.nowUs() + next.withinUs;
+                for (const id of ids) texts.set(id, { priority: next.priority, deadlineUs });
                 for (const [index, promise] of promises.entries())
                   watched.push(
                     watch(promise, ids[index]!, ({ output }) =>
@@ -111,10 +118,9 @@ describe('under any sequence of events', () => {
             else end(pool, next.do, next.which);
             clock.tick();
             await settle();
-            for (const { batch, rows } of pool.held) {
-              // What is larger than a batch may be runs alone; nothing else is.
-              if (batch.kind === 'tensors' && new Set(rows.map(String)).size > 1)
-                expect(batch.rows).toBeLessThanOrEqual(4);
+            for (const held of pool.held) {
+              if (!seen.has(held)) expectAllowed(held, texts, clock.nowUs());
+              seen.add(held);
             }
           }
           while (pool.held.length > 0) {
@@ -133,6 +139,25 @@ describe('under any sequence of events', () => {
     );
   });
 });
+
+/** A batch that has just been handed over. */
+function expectAllowed(
+  { batch, rows }: HeldBatch,
+  texts: ReadonlyMap<number, { priority: Priority; deadlineUs: number }>,
+  nowUs: number,
+): void {
+  if (batch.kind === 'tensors') {
+    // What is larger than a batch may be runs alone; nothing else is.
+    if (new Set(rows.map(String)).size > 1) expect(batch.rows).toBeLessThanOrEqual(limits.maxItems);
+    return;
+  }
+  expect(batch.rows).toBeLessThanOrEqual(limits.maxItems);
+  if (batch.rows > 1)
+    expect(batch.rows * Math.max(...rows.map((row) => row.length))).toBeLessThanOrEqual(limits.maxTokens);
+  const members = rows.map(([id]) => texts.get(id!)!);
+  expect(new Set(members.map(({ priority }) => priority)).size).toBe(1);
+  for (const { deadlineUs } of members) expect(deadlineUs).toBeGreaterThan(nowUs);
+}
 
 function end(pool: GatedPool, how: 'succeed' | 'poison' | 'crash', which: number): void {
   const held = pool.held[which % Math.max(1, pool.held.length)];
