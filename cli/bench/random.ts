@@ -1,0 +1,18 @@
+/** A source of numbers in [0, 1). */
+export type Random = () => number;
+
+/** Numbers that are the same for the same seed (mulberry32), so that a load can be repeated. */
+export function seeded(seed: number): Random {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Milliseconds until the next arrival of a Poisson process. */
+export function nextGapMs(ratePerSecond: number, random: Random): number {
+  return (-Math.log(1 - random()) / ratePerSecond) * 1000;
+}
