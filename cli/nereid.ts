@@ -36,6 +36,14 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
     summary: 'divide requests between the versions of a model',
     load: () => import('./commands/rollout.ts'),
   },
+  tune: {
+    summary: 'find the configuration of a model that is fastest within a latency',
+    load: () => import('./commands/tune.ts'),
+  },
+  bench: {
+    summary: 'put a running model server under load, and compare it with what this machine can do',
+    load: () => import('./commands/bench.ts'),
+  },
   doctor: {
     summary: 'check this machine, the models and what is configured',
     load: () => import('./commands/doctor.ts'),
