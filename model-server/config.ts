@@ -80,6 +80,10 @@ export const serverConfigSchema = z.object({
     description:
       'what a batch costs before its first token, counted in tokens; more makes batches wider, less makes them more equal',
   }),
+  admission: z.enum(['deadline', 'fifo']).default('deadline').meta({
+    description:
+      'deadline: calls that can\'t be answered within their deadline are refused at once; fifo: everything is queued and run in order, however late (to compare with)',
+  }),
   maxQueueItems: count.default(20_000).meta({ description: 'texts that may wait for one model at most' }),
   maxQueueTokens: count
     .default(2_000_000)

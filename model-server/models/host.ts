@@ -1,6 +1,6 @@
 import type { AvailableDevices } from '../executor/devices.ts';
 import type { Log } from '../log.ts';
-import type { SchedulerObserver } from '../scheduler/scheduler-options.ts';
+import type { Admission, SchedulerObserver } from '../scheduler/scheduler-options.ts';
 import type { MemoryBudget } from './memory/budget.ts';
 import type { LoadGate } from './memory/measure.ts';
 import type { ModelState } from './reports.ts';
@@ -12,6 +12,7 @@ export interface ModelDefaults {
   maxBatchItems: number;
   maxBatchTokens: number;
   batchOverheadTokens: number;
+  admission: Admission;
   maxQueueItems: number;
   maxQueueTokens: number;
   maxRespawns: number;

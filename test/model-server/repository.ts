@@ -13,6 +13,7 @@ export const defaults: ModelDefaults = {
   maxBatchItems: 32,
   maxBatchTokens: 1024,
   batchOverheadTokens: 8,
+  admission: 'deadline' as const,
   maxQueueItems: 20_000,
   maxQueueTokens: 2_000_000,
   maxRespawns: 5,

@@ -75,7 +75,7 @@ async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
     // Once more: it may have waited for room, and then have read what was just being written.
     await refuseStale(parts);
     const maxBatchItems = description.config.maxBatchItems ?? host.defaults.maxBatchItems;
-    const scheduler = makeScheduler(pool, { ...parts, maxBatchItems }, host);
+    const scheduler = makeScheduler(pool, { ...parts, maxBatchItems, packed: info.text?.packed }, host);
     void sound.warmRest(scheduler).then(({ failure, ...how }) => {
       if (failure !== '') host.log.warn({ owner, failure, ...how }, 'warming up failed');
       else host.log.debug({ owner, ...how }, 'warmed up');
@@ -119,7 +119,13 @@ function makePool({ owner, description: { config }, files, instances }: Parts, h
 
 function makeScheduler(
   pool: Pool,
-  { owner, description: { config }, files, maxBatchItems }: Parts & { maxBatchItems: number },
+  {
+    owner,
+    description: { config },
+    files,
+    maxBatchItems,
+    packed,
+  }: Parts & { maxBatchItems: number; packed: boolean | undefined },
   host: VersionHost,
 ): Scheduler {
   const { defaults, observe } = host;
@@ -130,6 +136,8 @@ function makeScheduler(
       maxTokens: defaults.maxBatchTokens,
     },
     overheadTokens: defaults.batchOverheadTokens,
+    packed,
+    admission: defaults.admission,
     queue: { maxItems: config.maxQueueItems ?? defaults.maxQueueItems, maxTokens: defaults.maxQueueTokens },
     queueDelayUs: config.queueDelayUs,
     preferredSizes: config.preferredBatchSizes,
