@@ -105,6 +105,11 @@ export interface SessionSettings {
   deviceId?: number | undefined;
   /** Whether another provider than the wanted one is an error. */
   providerRequired?: boolean | undefined;
+  /**
+   * Whether threads go on spinning for a while after a run, for the next one to find them awake; true when absent. They
+   * take the cores from other instances meanwhile.
+   */
+  spinsBetweenRuns?: boolean | undefined;
 }
 
 /** What a loaded session says of itself. */
@@ -145,14 +150,25 @@ export interface InstanceState {
 
 /** One loaded instance that runs one batch at a time and may hold one more. */
 export interface Executor {
-  /** @throws ServingError EXECUTOR_CRASHED when its worker dies, BATCH_FAILED when the backend refuses the batch. */
-  run(batch: Batch): Promise<BatchResult>;
+  /** Whether it is the wider one for lone requests: what its batches take says nothing about the other instances. */
+  readonly isLone?: boolean;
+  /**
+   * @param expectedUs what the batch should take, where that is known: an instance is given many times as long before it is
+   * held for dead, however long the batch is
+   * @throws ServingError EXECUTOR_CRASHED when its worker dies, BATCH_FAILED when the backend refuses the batch.
+   */
+  run(batch: Batch, expectedUs?: number): Promise<BatchResult>;
 }
 
 /** The instances of one model version, as the scheduler sees them. */
 export interface ExecutorPool {
-  /** A free instance, or undefined when all are busy. It is busy from the moment its `run` is called. */
-  take(): Executor | undefined;
+  /**
+   * A free instance, or undefined when all are busy. It is busy from the moment its `run` is called.
+   * @param isAlone whether the next batch is one input that is all the work there is: nothing else waits or runs. A pool
+   * with a wider instance for lone requests gives that one out then, unless any instance is busy; it gives it out in no
+   * other case, and counts it neither in `free` nor in `prefetch`.
+   */
+  take(isAlone?: boolean): Executor | undefined;
   /**
    * The busy instance that is likely to be free next, to hand it its next batch already; undefined when a batch has been
    * handed over like that and has not begun yet.

@@ -44,6 +44,7 @@ async function create(
       enableCpuMemArena: settings.memArena ?? true,
       // Warnings of the runtime (an operator that runs on the CPU instead) are for its developers.
       logSeverityLevel: 3,
+      ...(settings.spinsBetweenRuns === false ? { extra: { session: { force_spinning_stop: '1' } } } : {}),
     });
   } catch (thrown) {
     throw explained(thrown);

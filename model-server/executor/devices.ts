@@ -15,6 +15,10 @@ export interface InstancePlan {
   isolation?: Isolation;
   /** What was wanted and what was got, when that differs; else empty. */
   note: string;
+  /** Threads inside the instance; those of the pool's session when absent. */
+  threads?: number;
+  /** Whether it is for lone requests only: it has more threads, and a use for them only while nothing else runs. */
+  isLone?: boolean;
 }
 
 /** An instance group of a model's configuration. */
@@ -77,13 +81,18 @@ export function cpuInstances(count: number, note = ''): InstancePlan[] {
   }));
 }
 
+/** What a worker is told of its place. */
+export type PlaceOption = 'provider' | 'deviceId' | 'providerRequired';
+
 /** What the worker of an instance has to know of its place. */
 export function workerOptionsOf(
   plan: InstancePlan,
-): Pick<WorkerOptions, 'provider' | 'deviceId' | 'providerRequired'> {
-  const { provider, providerRequired, device } = plan;
+): Pick<WorkerOptions, PlaceOption> & Partial<Pick<WorkerOptions, 'intraOpThreads' | 'spinsBetweenRuns'>> {
+  const { provider, providerRequired, device, threads } = plan;
   const deviceId = device.startsWith('gpu:') ? Number(device.slice('gpu:'.length)) : undefined;
-  return { provider, providerRequired, deviceId };
+  const place = { provider, providerRequired, deviceId };
+  // Others run beside it, or will when it is done: it must not hold on to cores that it does not use.
+  return threads === undefined ? place : { ...place, intraOpThreads: threads, spinsBetweenRuns: false };
 }
 
 function planGroup(group: InstanceGroup, options: PlanOptions): InstancePlan[] {

@@ -1,6 +1,6 @@
 import type { Canary } from './canary.ts';
 import type { Isolation } from './channel.ts';
-import type { InstancePlan } from './devices.ts';
+import type { InstancePlan, PlaceOption } from './devices.ts';
 import type { WorkerOptions } from './protocol.ts';
 import type { After } from './timer.ts';
 
@@ -8,7 +8,7 @@ import type { After } from './timer.ts';
 export interface WorkerExecutorOptions {
   /** Model, version and instance, for messages. */
   owner: string;
-  session: Omit<WorkerOptions, 'provider' | 'deviceId' | 'providerRequired'>;
+  session: Omit<WorkerOptions, PlaceOption>;
   plan: InstancePlan;
   isolation: Isolation;
   /** Longest that one batch may take; 0: batches and loads may take for ever. */

@@ -1,5 +1,6 @@
 import { ServingError } from '../errors.ts';
 import type { BackendInfo, Batch, BatchResult, Executor, InstanceState } from '../types.ts';
+import { batchLimitMs } from './batch-limit.ts';
 import { buffersOf, resultOf } from './batch-message.ts';
 import { type Canary, canaryBatch, canaryFault } from './canary.ts';
 import type { Channel } from './channel.ts';
@@ -21,6 +22,9 @@ const LOAD_LIMIT_MS = 600_000;
 /** Longest wait for a thread to release its session, and again for one that was ended: in native code it can't be. */
 const GRACE_MS = 5000;
 
+/** A batch at the worker, and how long it may take. */
+type Running = PromiseWithResolvers<BatchResult> & { limitMs: number };
+
 /**
  * One worker that holds one loaded instance and runs one batch at a time. A second batch may be handed over while the
  * first runs, so that the worker goes on without waiting for the server's thread.
@@ -31,7 +35,7 @@ export class WorkerExecutor implements Executor {
   readonly #opened = Promise.withResolvers<BackendInfo>();
   readonly #gone = Promise.withResolvers<void>();
   /** Batches at the worker, in the order of their results. */
-  readonly #running: PromiseWithResolvers<BatchResult>[] = [];
+  readonly #running: Running[] = [];
   #startedMs = 0;
   #state: InstanceState['state'] = 'starting';
   #executionProvider = '';
@@ -70,7 +74,7 @@ export class WorkerExecutor implements Executor {
     return {
       device: this.#executionProvider === 'cpu' ? 'cpu' : plan.device,
       executionProvider: this.#executionProvider,
-      threads: session.intraOpThreads,
+      threads: plan.threads ?? session.intraOpThreads,
       state: this.#state,
       isolation,
       note: this.#note,
@@ -79,6 +83,10 @@ export class WorkerExecutor implements Executor {
 
   get plan(): InstancePlan {
     return this.#options.plan;
+  }
+
+  get isLone(): boolean {
+    return this.plan.isLone ?? false;
   }
 
   get idle(): boolean {
@@ -110,8 +118,8 @@ export class WorkerExecutor implements Executor {
     return this.#isDead() ? undefined : this.#residentBytes;
   }
 
-  run(batch: Batch): Promise<BatchResult> {
-    if (this.#state === 'idle' || this.#state === 'busy') return this.#post(batch);
+  run(batch: Batch, expectedUs?: number): Promise<BatchResult> {
+    if (this.#state === 'idle' || this.#state === 'busy') return this.#post(batch, expectedUs);
     return Promise.reject(
       new ServingError('EXECUTOR_CRASHED', `${this.#options.owner} is ${this.#state}. Try again.`),
     );
@@ -147,11 +155,12 @@ export class WorkerExecutor implements Executor {
     return this.#gone.promise;
   }
 
-  #post(batch: Batch): Promise<BatchResult> {
+  #post(batch: Batch, expectedUs?: number): Promise<BatchResult> {
     // First, because it throws what can't be sent; answers come back in the order of what has been sent.
     this.#channel.post({ type: 'run', batch }, buffersOf(batch));
     if (this.#state === 'idle') this.#state = 'busy';
-    const running = Promise.withResolvers<BatchResult>();
+    const limitMs = batchLimitMs(this.#options.watchdogMs, expectedUs);
+    const running = { ...Promise.withResolvers<BatchResult>(), limitMs };
     this.#running.push(running);
     if (this.#running.length === 1) this.#arm();
     return running.promise;
@@ -225,7 +234,7 @@ export class WorkerExecutor implements Executor {
   }
 
   /** The oldest batch at the worker, which has just come back. */
-  #finish(): PromiseWithResolvers<BatchResult> | undefined {
+  #finish(): Running | undefined {
     this.#disarm?.();
     this.#disarm = undefined;
     const running = this.#running.shift();
@@ -237,7 +246,10 @@ export class WorkerExecutor implements Executor {
     if (this.#state === 'busy' && this.#running.length === 0) this.#state = 'idle';
   }
 
-  #arm(limitMs = this.#options.watchdogMs, why = `it gave no sign of life for ${limitMs} ms`): void {
+  #arm(
+    limitMs = this.#running[0]?.limitMs ?? this.#options.watchdogMs,
+    why = `it gave no sign of life for ${limitMs} ms`,
+  ): void {
     this.#startedMs = performance.now();
     this.#disarm?.();
     if (limitMs > 0) this.#disarm = this.#options.after(limitMs, () => this.#endUnhealthy(why));

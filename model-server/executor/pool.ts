@@ -2,7 +2,7 @@ import { ServingError } from '../errors.ts';
 import type { BackendInfo, Batch, BatchResult, Executor, ExecutorPool, InstanceState } from '../types.ts';
 import type { Canary } from './canary.ts';
 import type { Isolation } from './channel.ts';
-import type { InstancePlan } from './devices.ts';
+import type { InstancePlan, PlaceOption } from './devices.ts';
 import { WorkerExecutor } from './executor.ts';
 import type { WorkerOptions } from './protocol.ts';
 import { type After, systemAfter } from './timer.ts';
@@ -11,7 +11,7 @@ export interface PoolOptions {
   /** Model and version, for messages. */
   owner: string;
   /** What every instance opens, and how. */
-  session: Omit<WorkerOptions, 'provider' | 'deviceId' | 'providerRequired'>;
+  session: Omit<WorkerOptions, PlaceOption>;
   /** Where each instance runs. */
   instances: readonly InstancePlan[];
   /** `thread` when absent; some execution providers need processes in any case. */
@@ -35,6 +35,8 @@ const FIRST_RESPAWN_MS = 100;
 /** Requests wait for the instance that comes back. */
 const LONGEST_RESPAWN_MS = 5000;
 
+const works = (executor: WorkerExecutor) => executor.idle || executor.busy;
+
 /** The instances of one model version. A crashed one is started again with growing pauses, but not for ever. */
 export class Pool implements ExecutorPool {
   readonly #options: PoolOptions;
@@ -55,18 +57,44 @@ export class Pool implements ExecutorPool {
 
   /** Starts all instances. @throws ServingError MODEL_LOAD_FAILED; then none is left running. */
   async open(): Promise<BackendInfo> {
-    for (const plan of this.#options.instances) this.#executors.push(this.#spawn(plan));
     try {
-      const infos = await Promise.all(this.#executors.map((executor) => executor.opened));
-      return infos[0]!;
+      const [info] = await Promise.all(this.#start(this.#options.instances).map(({ opened }) => opened));
+      return info!;
     } catch (error) {
       await this.destroy();
       throw error;
     }
   }
 
+  /**
+   * Starts more instances beside those that are there; like one that is started again, each passes the canary first.
+   * @throws ServingError MODEL_LOAD_FAILED; then none of them is left running
+   */
+  async add(plans: readonly InstancePlan[]): Promise<void> {
+    const added = this.#start(plans);
+    try {
+      await Promise.all(added.map(({ opened }) => opened));
+    } catch (error) {
+      await this.#drop(added, (executor) => executor.destroy());
+      throw error;
+    }
+  }
+
+  /** Closes all instances but those of these plans, which are told apart by identity. */
+  async keep(plans: readonly InstancePlan[]): Promise<void> {
+    const others = this.#executors.filter(({ plan }) => !plans.includes(plan));
+    await this.#drop(others, (executor) => executor.close());
+  }
+
+  /** The instances that take work now, those for lone requests included; only those of the given plans, if any are given. */
+  idle(plans?: readonly InstancePlan[]): Executor[] {
+    return this.#executors.filter(
+      (executor) => executor.idle && (plans === undefined || plans.includes(executor.plan)),
+    );
+  }
+
   get free(): number {
-    return this.#executors.reduce((sum, executor) => sum + (executor.idle ? 1 : 0), 0);
+    return this.#forLoad().reduce((sum, executor) => sum + (executor.idle ? 1 : 0), 0);
   }
 
   get failure(): ServingError | undefined {
@@ -79,7 +107,7 @@ export class Pool implements ExecutorPool {
 
   /** Whether at least one instance works. */
   get healthy(): boolean {
-    return this.#executors.some((executor) => executor.idle || executor.busy);
+    return this.#executors.some(works);
   }
 
   /** Resident memory of the instances' own processes, as of their last answers; undefined for threads. */
@@ -102,13 +130,17 @@ export class Pool implements ExecutorPool {
     this.#listeners.push(listener);
   }
 
-  take(): Executor | undefined {
-    return this.#executors.find((executor) => executor.idle);
+  take(isAlone = false): Executor | undefined {
+    if (isAlone && !this.#executors.some((executor) => executor.busy)) {
+      const lone = this.#executors.find((executor) => executor.isLone && executor.idle);
+      if (lone !== undefined) return lone;
+    }
+    return this.#forLoad().find((executor) => executor.idle);
   }
 
   prefetch(): Executor | undefined {
     if (this.#executors.some((executor) => executor.batches > 1)) return undefined;
-    const busy = this.#executors.filter(
+    const busy = this.#forLoad().filter(
       (executor) => executor.busy && executor.batches === 1 && !executor.proving,
     );
     return busy.sort((a, b) => a.startedMs - b.startedMs)[0];
@@ -126,10 +158,30 @@ export class Pool implements ExecutorPool {
     await Promise.all(this.#executors.map((executor) => executor.destroy()));
   }
 
+  /** Where load goes: the narrow instances, or whatever works when none of them does. */
+  #forLoad(): WorkerExecutor[] {
+    const narrow = this.#executors.filter((executor) => !executor.isLone);
+    return narrow.some(works) ? narrow : this.#executors;
+  }
+
+  async #drop(
+    executors: readonly WorkerExecutor[],
+    end: (executor: WorkerExecutor) => Promise<void>,
+  ): Promise<void> {
+    for (const executor of executors) this.#executors.splice(this.#executors.indexOf(executor), 1);
+    await Promise.all(executors.map(end));
+  }
+
   #stopRespawns(): void {
     this.#closed = true;
     for (const cancel of this.#pendingRespawns) cancel();
     this.#pendingRespawns.clear();
+  }
+
+  #start(plans: readonly InstancePlan[]): WorkerExecutor[] {
+    const started = plans.map((plan) => this.#spawn(plan));
+    this.#executors.push(...started);
+    return started;
   }
 
   #spawn(plan: InstancePlan): WorkerExecutor {
@@ -168,6 +220,8 @@ export class Pool implements ExecutorPool {
   }
 
   #replace(crashed: WorkerExecutor, crashesMs: number[]): void {
+    // It may have been dropped meanwhile.
+    if (!this.#executors.includes(crashed)) return;
     const next = this.#spawn(crashed.plan);
     this.#crashesMs.set(next, crashesMs);
     this.#executors.splice(this.#executors.indexOf(crashed), 1, next);

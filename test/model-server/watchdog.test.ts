@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { ServingError } from '../../model-server/errors.ts';
+import { batchLimitMs } from '../../model-server/executor/batch-limit.ts';
 import type { Pool } from '../../model-server/executor/pool.ts';
 import { batch, canaryId, eventually, usePools } from './pool-setup.ts';
 
@@ -73,6 +74,46 @@ describe('the watchdog', () => {
     expect(pending()).toEqual([WATCHDOG_MS]);
     await second;
     expect(pending()).toEqual([]);
+  });
+
+  it('gives a batch that should take long as much more time, and no other', async () => {
+    const pool = makePool({ watchdogMs: WATCHDOG_MS });
+    await pool.open();
+    const long = pool
+      .take()!
+      .run(batch(777), 30e6)
+      .catch((error: ServingError) => error);
+    const behind = pool
+      .prefetch()!
+      .run(batch(6))
+      .catch(() => undefined);
+    expect(pending()).toEqual([600_000]);
+    fire(600_000);
+    expect(await long).toMatchObject({ message: expect.stringContaining('no sign of life for 600000 ms') });
+    await behind;
+  });
+
+  it('counts a long batch by its own limit, also when it was handed over ahead of time', async () => {
+    const pool = makePool({ watchdogMs: WATCHDOG_MS });
+    await pool.open();
+    const first = pool.take()!.run(batch(5));
+    const second = pool.prefetch()!.run(batch(6), 30e6);
+    expect(pending()).toEqual([WATCHDOG_MS]);
+    await first;
+    expect(pending()).toEqual([600_000]);
+    await second;
+  });
+
+  it.each([
+    ['nothing is known', 60_000, undefined, 60_000],
+    ['it should take a moment', 60_000, 1000, 60_000],
+    ['twenty times what it should take is just the limit', 60_000, 3e6, 60_000],
+    ['it should take minutes', 60_000, 120e6, 2_400_000],
+    ['the prediction is no number', 60_000, Number.NaN, 60_000],
+    ['the prediction is out of the world', 60_000, Number.POSITIVE_INFINITY, 86_400_000],
+    ['there is no watchdog', 0, 120e6, 0],
+  ])('when %s', (_what, watchdogMs, expectedUs, limitMs) => {
+    expect(batchLimitMs(watchdogMs, expectedUs)).toBe(limitMs);
   });
 });
 
