@@ -26,7 +26,11 @@ export async function prepareTexts(
 }
 
 /** @throws ServingError INPUT_TOO_LONG when it was truncated and must not be */
-export function checkLength(encoded: EncodedText, index: number, options: PrepareOptions): EncodedText {
+export function checkLength<Text extends Pick<EncodedText, 'tokens' | 'truncated'>>(
+  encoded: Text,
+  index: number,
+  options: PrepareOptions,
+): Text {
   if (encoded.truncated && options.truncate === 'error') {
     throw new ServingError(
       'INPUT_TOO_LONG',

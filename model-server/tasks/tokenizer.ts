@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { ServingError } from '../errors.ts';
 import type { TokenRow } from '../types.ts';
+import { bertPipelineOf } from './bert-pipeline.ts';
+import { type Encode, knownWords } from './known-words.ts';
 
 /** Texts longer than this are tokenised in pieces, with a pause after each, so that the event loop stays alive. */
 const PIECE_CHARS = 32_768;
@@ -37,14 +39,17 @@ const shared = new Map<string, WeakRef<TextTokenizer>>();
 
 /** The tokenizer of one model version, from its Hugging Face `tokenizer.json`. */
 export class TextTokenizer {
-  readonly #tokenizer: Tokenizer;
+  readonly #encode: Encode;
   readonly #single: Template;
   readonly #pair: Template;
 
-  private constructor(tokenizer: Tokenizer) {
-    this.#tokenizer = tokenizer;
-    this.#single = this.#learnTemplate(null);
-    this.#pair = this.#learnTemplate('b');
+  private constructor(files: { tokenizer: object; config: object }) {
+    const tokenizer = new Tokenizer(files.tokenizer, files.config);
+    const encode: Encode = (text) => tokenizer.encode(text, { add_special_tokens: false }).ids;
+    const bert = bertPipelineOf(files.tokenizer, files.config);
+    this.#encode = bert === undefined ? encode : knownWords(encode, bert);
+    this.#single = learnTemplate(tokenizer, null);
+    this.#pair = learnTemplate(tokenizer, 'b');
   }
 
   /**
@@ -59,7 +64,7 @@ export class TextTokenizer {
     const known = shared.get(key)?.deref();
     if (known !== undefined) return known;
     const [tokenizer, config] = files.map(parseJson);
-    const loaded = new TextTokenizer(new Tokenizer(tokenizer!, config!));
+    const loaded = new TextTokenizer({ tokenizer: tokenizer!, config: config! });
     for (const [other, reference] of shared) if (reference.deref() === undefined) shared.delete(other);
     shared.set(key, new WeakRef(loaded));
     return loaded;
@@ -80,16 +85,18 @@ export class TextTokenizer {
     const all: number[][] = [];
     let sliceStart = performance.now();
     for (const text of texts) {
-      const ids: number[] = [];
+      let ids: number[] | undefined;
       for (const piece of pieces(text)) {
-        // push(...ids) would overflow the stack on a long piece.
-        for (const id of this.#tokenizer.encode(piece, { add_special_tokens: false }).ids) ids.push(id);
+        const more = this.#encode(piece);
+        if (ids === undefined) ids = more;
+        // push(...more) would overflow the stack on a long piece.
+        else for (const id of more) ids.push(id);
         if (performance.now() - sliceStart < SLICE_MS) continue;
         await new Promise((resolve) => setImmediate(resolve));
         signal?.throwIfAborted();
         sliceStart = performance.now();
       }
-      all.push(ids);
+      all.push(ids ?? []);
     }
     return all;
   }
@@ -100,7 +107,7 @@ export class TextTokenizer {
     const room = Math.max(0, maxTokens - this.specialTokens);
     const kept = ids.length > room ? ids.slice(0, room) : ids;
     return {
-      row: { ids: Int32Array.from([...prefix, ...kept, ...suffix]) },
+      row: { ids: joined([prefix, kept, suffix]) },
       tokens: ids.length + this.specialTokens,
       truncated: kept.length < ids.length,
     };
@@ -116,34 +123,49 @@ export class TextTokenizer {
       Math.max(0, maxTokens - specials),
     );
     const parts = [prefix, first.slice(0, firstLength), middle, second.slice(0, secondLength), suffix];
+    const ids = joined(parts);
+    const typeIds = new Int32Array(ids.length);
+    let at = 0;
+    parts.forEach(({ length }, index) => {
+      typeIds.fill(types[index]!, at, at + length);
+      at += length;
+    });
     return {
-      row: {
-        ids: Int32Array.from(parts.flat()),
-        typeIds: Int32Array.from(parts.flatMap((part, index) => part.map(() => types[index]!))),
-      },
+      row: { ids, typeIds },
       tokens: first.length + second.length + specials,
       truncated: firstLength + secondLength < first.length + second.length,
     };
   }
+}
 
-  /** Encodes a known text and looks where its tokens stand, which works for every post-processor. */
-  #learnTemplate(second: string | null): Template {
-    const a = this.#tokenizer.encode('a', { add_special_tokens: false }).ids;
-    const b = second === null ? [] : this.#tokenizer.encode(second, { add_special_tokens: false }).ids;
-    const whole = this.#tokenizer.encode('a', { text_pair: second, return_token_type_ids: true });
-    const atA = find(whole.ids, a, 0);
-    const endA = atA + a.length;
-    const atB = second === null ? endA : find(whole.ids, b, endA);
-    const endB = atB + b.length;
-    const type = (index: number) =>
-      whole.token_type_ids[Math.max(0, Math.min(index, whole.ids.length - 1))] ?? 0;
-    return {
-      prefix: whole.ids.slice(0, atA),
-      middle: whole.ids.slice(endA, atB),
-      suffix: whole.ids.slice(endB),
-      types: [type(0), type(atA), type(endA), type(atB), type(whole.ids.length - 1)],
-    };
+/** Encodes a known text and looks where its tokens stand, which works for every post-processor. */
+function learnTemplate(tokenizer: Tokenizer, second: string | null): Template {
+  const a = tokenizer.encode('a', { add_special_tokens: false }).ids;
+  const b = second === null ? [] : tokenizer.encode(second, { add_special_tokens: false }).ids;
+  const whole = tokenizer.encode('a', { text_pair: second, return_token_type_ids: true });
+  const atA = find(whole.ids, a, 0);
+  const endA = atA + a.length;
+  const atB = second === null ? endA : find(whole.ids, b, endA);
+  const endB = atB + b.length;
+  const type = (index: number) =>
+    whole.token_type_ids[Math.max(0, Math.min(index, whole.ids.length - 1))] ?? 0;
+  return {
+    prefix: whole.ids.slice(0, atA),
+    middle: whole.ids.slice(endA, atB),
+    suffix: whole.ids.slice(endB),
+    types: [type(0), type(atA), type(endA), type(atB), type(whole.ids.length - 1)],
+  };
+}
+
+/** Written in place: `Int32Array.from` goes through an iterator and takes three times as long. */
+function joined(parts: readonly (readonly number[])[]): Int32Array {
+  const ids = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    ids.set(part, at);
+    at += part.length;
   }
+  return ids;
 }
 
 /** How much of each of two texts stays so that both fit: the longer one loses first, as in the reference ("longest_first"). */
@@ -164,12 +186,15 @@ function find(haystack: readonly number[], needle: readonly number[], from: numb
   );
 }
 
-/** A long text, cut before white space so that no word is split; where there is none, between two characters. */
+/**
+ * A long text, cut before white space so that no word is split; where there is none, between two characters. Other kinds of
+ * white space are no borders to every tokenizer.
+ */
 function* pieces(text: string): Generator<string> {
   let from = 0;
   while (text.length - from > PIECE_CHARS) {
     const limit = from + PIECE_CHARS;
-    const space = text.slice(limit, limit + PIECE_CHARS).search(/\s/);
+    const space = text.slice(limit, limit + PIECE_CHARS).search(/[ \t\n\r]/);
     let next = space < 0 ? Math.min(limit + PIECE_CHARS, text.length) : limit + space;
     // Never between the halves of a surrogate pair.
     if (/[\uDC00-\uDFFF]/.test(text.charAt(next))) next++;
