@@ -1,7 +1,9 @@
-/** `npm run bench -- [throughput | lifecycle] [options]`: one file per benchmark. */
+/** `npm run bench -- [throughput | lifecycle | speed | tokenize] [options]`: one file per benchmark. */
 const benches: Record<string, () => Promise<unknown>> = {
   throughput: () => import('./throughput.ts'),
   lifecycle: () => import('./lifecycle.ts'),
+  speed: () => import('./speed.ts'),
+  tokenize: () => import('./tokenize.ts'),
 };
 
 const [first, ...rest] = process.argv.slice(2);

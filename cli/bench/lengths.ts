@@ -30,11 +30,12 @@ export async function readLengths(text: string): Promise<LengthMix> {
   const entries = Object.entries(await readHistogram(text));
   if (entries.length === 0)
     throw usage(`${text} names no length; write for example {"5-20": 90, "300": 10}.`);
-  return entries.map(([length, weight]) => {
+  const bands = entries.map(([length, weight]) => {
     const read = band(length, weight);
     if (read !== undefined) return read;
     throw usage(`${text}: "${length}" is no length such as "16" or "5-20" (1 to ${MOST_TOKENS} tokens).`);
   });
+  return bands.sort((a, b) => a.from - b.from || a.to - b.to);
 }
 
 /** Tokens of one text of the mix. */

@@ -19,6 +19,8 @@ export interface LimitLayout {
 export interface LimitRate {
   textsPerSecond: number;
   tokensPerSecond: number;
+  /** CPU that it used, in microseconds for each token. */
+  cpuUsPerToken: number;
   /** Time of the middle batch, in milliseconds. */
   medianMs: number;
 }
@@ -81,13 +83,16 @@ export class Limit implements AsyncDisposable {
 
   async run(durationMs: number): Promise<LimitRate> {
     const answers = this.#workers.map((worker) => nextMessage<LimitDone>(worker));
+    const cpuFrom = process.cpuUsage();
     for (const worker of this.#workers) worker.postMessage({ durationMs });
     const done = await Promise.all(answers);
+    const { user, system } = process.cpuUsage(cpuFrom);
     const rate = (of: (each: LimitDone) => number) =>
       done.reduce((sum, each) => sum + (of(each) / each.elapsedMs) * 1000, 0);
     return {
       textsPerSecond: rate(({ texts }) => texts),
       tokensPerSecond: rate(({ tokens }) => tokens),
+      cpuUsPerToken: (user + system) / done.reduce((sum, { tokens }) => sum + tokens, 0),
       medianMs: Math.min(...done.map(({ medianMs }) => medianMs)),
     };
   }

@@ -152,7 +152,8 @@ export class Load {
     if (dueMs < this.#tally.endMs) this.#measured++;
     this.#sent++;
     door.send(slot, body, keep?.() ?? false);
-    if (this.#sent === requests) this.stop();
+    // The stretch then ends with the last answer.
+    if (this.#sent === requests) this.#isStopped = true;
   }
 
   #endStretch(): void {
@@ -174,6 +175,11 @@ export class Load {
   }
 
   #finishIfOver(): void {
+    if (this.#isStopped && !this.#hasEnded && this.#inFlight === 0) {
+      this.#tally.endMs = this.#options.clock.nowMs();
+      this.#endStretch();
+      return;
+    }
     if (!this.#hasEnded || !this.#isStopped || this.#inFlight > 0 || this.#paused > 0) return;
     for (const cancel of this.#timers) cancel();
     this.#done.resolve(this.#tally.result(this.#cores, this.#mostInFlight));

@@ -43,5 +43,6 @@ export function vectorsOf({ embeddings }: EmbedResponse): ArrayLike<number>[] {
 
 /** Little-endian float32, wherever it starts. */
 export function floats(bytes: Uint8Array): Float32Array {
-  return new Float32Array(bytes.slice().buffer);
+  // A copy, as floats must start at a multiple of four; a Buffer's own slice() would be none.
+  return new Float32Array(new Uint8Array(bytes).buffer);
 }

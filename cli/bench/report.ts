@@ -70,6 +70,7 @@ function figureTable(heading: Heading, { served, against, limit, comparison, rou
       ['limit, texts/s', spreadText(limit.textsPerSecond)],
       ['ratio to the limit of the machine', spreadText(limit.ratio, 3)],
       ['ratio to the limit of what the client leaves', spreadText(limit.ratioToRest, 3)],
+      ['CPU of the limit for a token / of the server', spreadText(limit.ratioOfCpu, 3)],
     );
   if (comparison !== undefined)
     extra.push(

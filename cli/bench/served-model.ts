@@ -47,15 +47,17 @@ export async function countTokens(
   { name, maxTokens, specialTokens }: ServedModel,
 ): Promise<CountedPool> {
   const rows: number[][] = [];
+  const tokens: number[] = [];
   for (let at = 0; at < pool.texts.length; at += TEXTS_PER_CALL) {
     const inputs = pool.texts.slice(at, at + TEXTS_PER_CALL);
     const request = { model: name, inputs, withIds: true };
     const { results } = await server.call(EmbedService.method.tokenize, request, 60_000);
-    for (const { ids } of results) {
+    for (const { count, ids } of results) {
+      tokens.push(Math.min(count + specialTokens, maxTokens));
       const kept = ids.slice(0, maxTokens - specialTokens);
       // Which special token it is makes no difference to how long the model takes.
       rows.push([...Array.from({ length: specialTokens }, () => kept[0] ?? 0), ...kept]);
     }
   }
-  return { ...pool, rows, tokens: rows.map((row) => row.length) };
+  return { ...pool, rows, tokens };
 }

@@ -4,6 +4,7 @@ export interface ServerMetrics {
   paddingTokens: number;
   batches: number;
   batchedTexts: number;
+  computeSeconds: number;
   cpuSeconds: number;
   residentBytes: number;
   atMs: number;
@@ -17,6 +18,10 @@ export interface ServerWork {
   meanBatch: number | undefined;
   /** CPU of the server, in cores. */
   cores: number;
+  /** CPU of the server, in microseconds for each token that it computed, padding not counted. */
+  cpuUsPerToken: number | undefined;
+  /** Time of one batch in the model, in milliseconds. */
+  meanBatchMs: number | undefined;
   residentBytes: number;
 }
 
@@ -33,6 +38,7 @@ export async function readServerMetrics(url: string): Promise<ServerMetrics | un
     paddingTokens: sumOf(text, 'nereid_padding_tokens_total'),
     batches: sumOf(text, 'nereid_batch_items_count'),
     batchedTexts: sumOf(text, 'nereid_batch_items_sum'),
+    computeSeconds: sumOf(text, 'nereid_compute_seconds_sum'),
     cpuSeconds: sumOf(text, 'process_cpu_seconds_total'),
     residentBytes: sumOf(text, 'process_resident_memory_bytes'),
     atMs: performance.now(),
@@ -46,12 +52,16 @@ export function workBetween(
 ): ServerWork | undefined {
   if (before === undefined || after === undefined) return undefined;
   const padding = after.paddingTokens - before.paddingTokens;
-  const computed = after.tokens - before.tokens + padding;
+  const tokens = after.tokens - before.tokens;
+  const computed = tokens + padding;
+  const cpuSeconds = after.cpuSeconds - before.cpuSeconds;
   const batches = after.batches - before.batches;
   return {
     paddingShare: computed > 0 ? padding / computed : undefined,
     meanBatch: batches > 0 ? (after.batchedTexts - before.batchedTexts) / batches : undefined,
-    cores: (after.cpuSeconds - before.cpuSeconds) / ((after.atMs - before.atMs) / 1000),
+    cores: cpuSeconds / ((after.atMs - before.atMs) / 1000),
+    cpuUsPerToken: tokens > 0 ? (cpuSeconds * 1e6) / tokens : undefined,
+    meanBatchMs: batches > 0 ? ((after.computeSeconds - before.computeSeconds) * 1000) / batches : undefined,
     residentBytes: after.residentBytes,
   };
 }

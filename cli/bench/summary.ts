@@ -35,6 +35,8 @@ export interface Summary {
         ratio: Spread | undefined;
         /** The same to the limit of the cores that the client leaves. */
         ratioToRest: Spread | undefined;
+        /** CPU of the limit for a token as a share of the server's: steadier than time where others use the machine too. */
+        ratioOfCpu: Spread | undefined;
       }
     | undefined;
   /** The server's figure divided by the other's. */
@@ -56,6 +58,7 @@ export function summarise(rounds: readonly Round[], cores: number): Summary {
             textsPerSecond: spread(limited.map(({ limit }) => limit!.textsPerSecond)),
             ratio: spread(limited.map((round) => ratioToLimit(round, cores).whole)),
             ratioToRest: spread(limited.map((round) => ratioToLimit(round, cores).rest)),
+            ratioOfCpu: spread(limited.map(ratioOfCpu)),
           },
     comparison:
       compared.length === 0
@@ -76,6 +79,12 @@ export function ratioToLimit({ served, limit }: Round, cores: number): { whole: 
   const tokens = result.tokens / result.seconds / limit!.tokensPerSecond;
   const whole = Number.isFinite(tokens) ? tokens : rateOf(served) / limit!.textsPerSecond;
   return { whole, rest: (whole * cores) / Math.max(cores - result.clientCores, 1e-9) };
+}
+
+/** CPU of the limit for a token as a share of the server's; undefined when the server does not tell its own. */
+export function ratioOfCpu({ served, limit }: Round): number | undefined {
+  const own = served.work?.cpuUsPerToken;
+  return own === undefined ? undefined : limit!.cpuUsPerToken / own;
 }
 
 function ofServer(measured: readonly Measured[]): ServerSummary {
