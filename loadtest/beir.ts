@@ -37,7 +37,8 @@ export async function readJudgedSet(folder: string, qrels?: string): Promise<Jud
   };
 }
 
-async function readJsonLines(file: string): Promise<Entry[]> {
+/** The entries of a corpus.jsonl or queries.jsonl. @throws Error naming the line that is not as it should be */
+export async function readJsonLines(file: string): Promise<Entry[]> {
   const lines = (await readFile(file, 'utf8')).split('\n').filter((line) => line.trim() !== '');
   return lines.map((line, index) => {
     try {
