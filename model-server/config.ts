@@ -82,12 +82,22 @@ export const serverConfigSchema = z.object({
   }),
   admission: z.enum(['deadline', 'fifo']).default('deadline').meta({
     description:
-      'deadline: calls that can\'t be answered within their deadline are refused at once; fifo: everything is queued and run in order, however late (to compare with)',
+      "deadline: calls that can't be answered within their deadline are refused at once; fifo: everything is queued and run in order, however late (to compare with)",
   }),
   maxQueueItems: count.default(20_000).meta({ description: 'texts that may wait for one model at most' }),
   maxQueueTokens: count
     .default(2_000_000)
     .meta({ description: 'tokens that may wait for one model at most' }),
+  embeddingCacheMb: wholeNumber
+    .default(64)
+    .meta({ description: 'memory for vectors of texts that were embedded before, in MB (0: none are kept)' }),
+  embeddingCacheTtlSecs: wholeNumber
+    .default(3600)
+    .meta({ description: 'seconds that such a vector is kept at most (0: until its room is needed)' }),
+  embeddingCacheDir: z.string().default('').meta({
+    description: 'folder for such vectors, to have them after a restart (none: memory only)',
+  }),
+  embeddingCacheDiskMb: count.default(1024).meta({ description: 'MB in that folder at most' }),
   maxInputsPerCall: count.default(10_000).meta({ description: 'texts in one call at most' }),
   maxMessageBytes: count.default(64 * 1024 * 1024).meta({ description: 'bytes in one gRPC message at most' }),
   maxRespawns: count

@@ -12,8 +12,10 @@ import { childEnvironment } from './executor/child-environment.ts';
 import { probeDevices } from './executor/probe-devices.ts';
 import { addGauges } from './gauges.ts';
 import { type Log, makeLog } from './log.ts';
-import { type Metrics, makeMetrics } from './metrics.ts';
+import { addCacheMetrics, type Metrics, makeMetrics } from './metrics.ts';
 import { Admin } from './models/admin.ts';
+import { DiskTier } from './models/embedding-cache/disk-tier.ts';
+import { EmbeddingCache } from './models/embedding-cache/embedding-cache.ts';
 import { Lifecycle } from './models/lifecycle.ts';
 import type { Names } from './models/registry.ts';
 
@@ -38,7 +40,9 @@ export async function run(config: ServerConfig): Promise<RunningServer> {
   let updateHealth = () => {};
   // A model that gives up after its last crash takes the server's health with it; the pool decides after this call.
   const onChange = () => setImmediate(() => updateHealth());
-  const lifecycle = makeLifecycle(config, { log, metrics, onChange });
+  const embeddingCache = makeEmbeddingCache(config, log);
+  addCacheMetrics(metrics.registry, () => embeddingCache.figures);
+  const lifecycle = makeLifecycle(config, { log, metrics, onChange, embeddingCache });
   const { strictReadiness } = config;
   const admin = new Admin({ lifecycle, strictReadiness, onReadiness: onChange });
   const versions = () =>
@@ -51,6 +55,7 @@ export async function run(config: ServerConfig): Promise<RunningServer> {
     api.destroy();
     await Promise.all([lifecycle.destroy(), api.closeHttp()]);
     await admin.close();
+    embeddingCache.close();
   };
   updateHealth = () => api.grpc.setServing(admin.readiness().ready && !state.draining);
   updateHealth();
@@ -71,6 +76,7 @@ export async function run(config: ServerConfig): Promise<RunningServer> {
     await api.grpc.close();
     await lifecycle.close();
     await Promise.all([api.closeHttp(), admin.close()]);
+    embeddingCache.close();
   };
   let closing: Promise<void> | undefined;
   const close = () => {
@@ -94,7 +100,12 @@ const MB = 1e6;
 
 function makeLifecycle(
   config: ServerConfig,
-  { log, metrics, onChange }: Pick<Deps, 'log' | 'metrics'> & { onChange: () => void },
+  {
+    log,
+    metrics,
+    onChange,
+    embeddingCache,
+  }: Pick<Deps, 'log' | 'metrics'> & { onChange: () => void; embeddingCache: EmbeddingCache },
 ): Lifecycle {
   const keepAliveMs = config.keepAliveSecs < 0 ? -1 : config.keepAliveSecs * 1000;
   const bytes = (mb: number) => (mb === 0 ? undefined : mb * MB);
@@ -113,6 +124,7 @@ function makeLifecycle(
     devices: probeDevices,
     childEnv: childEnvironment(process.env),
     onState: onChange,
+    embeddingCache,
     observe: ({ name: model, version }) => {
       const observer = metrics.observe({ name: model, version });
       return {
@@ -126,6 +138,16 @@ function makeLifecycle(
     },
     log,
   });
+}
+
+function makeEmbeddingCache(config: ServerConfig, log: Log): EmbeddingCache {
+  const { embeddingCacheMb, embeddingCacheDir: folder, embeddingCacheDiskMb } = config;
+  const ttlMs = config.embeddingCacheTtlSecs * 1000;
+  const hasDisk = folder !== '' && embeddingCacheMb > 0;
+  const disk = hasDisk
+    ? new DiskTier({ folder, limitBytes: embeddingCacheDiskMb * MB, ttlMs, log })
+    : undefined;
+  return new EmbeddingCache({ budgetBytes: embeddingCacheMb * MB, ttlMs, disk });
 }
 
 /** Names with commas between them; `all` and `*` are all of them, `none` and nothing none. */

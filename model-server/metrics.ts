@@ -1,4 +1,5 @@
-import { Counter, collectDefaultMetrics, Histogram, Registry as PromRegistry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry as PromRegistry } from 'prom-client';
+import type { CacheFigures } from './models/embedding-cache/embedding-cache.ts';
 import type { ModelObserver, VersionName } from './models/host.ts';
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -42,6 +43,38 @@ export function makeMetrics(): Metrics {
       return { ...batches(of), ...lifecycle(of) };
     },
   };
+}
+
+/** What the embedding cache saves. Its figures are read when they are scraped. */
+export function addCacheMetrics(registry: PromRegistry, figures: () => CacheFigures): void {
+  const registers = [registry];
+  const counter = (name: string, help: string, figure: keyof CacheFigures) =>
+    new Counter({
+      name: `nereid_embedding_cache_${name}_total`,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(figures()[figure]);
+      },
+    });
+  const gauge = (name: string, help: string, figure: keyof CacheFigures) =>
+    new Gauge({
+      name: `nereid_embedding_cache_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(figures()[figure]);
+      },
+    });
+  counter('hits', 'Texts whose vector was kept, in memory or on disk.', 'hits');
+  counter('disk_hits', 'Texts whose vector was kept on disk only.', 'diskHits');
+  counter('misses', 'Texts that were computed.', 'misses');
+  counter('joined', 'Texts that waited for the computation of an equal one.', 'joined');
+  counter('evictions', 'Vectors that had to go from memory for others.', 'evictions');
+  gauge('entries', 'Vectors in memory.', 'entries');
+  gauge('bytes', 'Memory that these take.', 'bytes');
+  gauge('disk_bytes', 'What vectors take of the file on disk.', 'diskBytes');
 }
 
 type Labels = { model: string; version: string };

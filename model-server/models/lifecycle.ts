@@ -1,6 +1,8 @@
 import { ServingError } from '../errors.ts';
 import type { AvailableDevices } from '../executor/devices.ts';
 import type { Log } from '../log.ts';
+import { EmbeddingCache } from './embedding-cache/embedding-cache.ts';
+import { SharedEmbedder } from './embedding-cache/shared-embedder.ts';
 import type { ModelDefaults, ModelObserver, VersionHost, VersionName } from './host.ts';
 import { MemoryBudget, type MemoryBudgetOptions } from './memory/budget.ts';
 import { LoadGate } from './memory/measure.ts';
@@ -34,6 +36,8 @@ export interface LifecycleOptions {
   observe: (version: VersionName) => ModelObserver | undefined;
   /** Told when a model's state has changed, or an instance has come back. */
   onState: () => void;
+  /** None when absent. It is the caller's to close. */
+  embeddingCache?: EmbeddingCache | undefined;
   log: Log;
   /** Milliseconds on a clock that never goes back; tests drive it by hand. */
   nowMs?: () => number;
@@ -94,7 +98,8 @@ export class Lifecycle {
     };
     const watch = new RepositoryWatch(options.repository, options.watch);
     this.registry = new Registry({ mode, loadModels, preload, watch, host: this.host, log });
-    this.serving = new Serving(this.registry);
+    const cache = options.embeddingCache ?? new EmbeddingCache({ budgetBytes: 0, ttlMs: 0 });
+    this.serving = new Serving(this.registry, new SharedEmbedder(cache));
     this.pressure = new PressureWatch({
       read,
       residentOverBytes: () => this.residentBytes - limitBytes,

@@ -1,16 +1,26 @@
 import { ServingError } from '../errors.ts';
 import { checkTensors } from '../scheduler/check-tensors.ts';
-import { systemClock } from '../scheduler/clock.ts';
+import { type Clock, systemClock } from '../scheduler/clock.ts';
 import type { ItemResult } from '../scheduler/item.ts';
+import type { Priority, SubmitOptions } from '../scheduler/scheduler-options.ts';
 import { prepareTexts, type Truncate } from '../tasks/embed.ts';
 import { preparePairs, queryStates, type ScoreKind, toUnitScore } from '../tasks/rerank.ts';
 import type { EncodedText } from '../tasks/tokenizer.ts';
 import type { RawTensor, Reduction } from '../types.ts';
+import type { TextFacts } from './embedding-cache/embedded-text.ts';
 import type { Loaded, TextParts } from './loaded.ts';
 import { reshapeInputs, reshapeOutputs } from './repository/reshape.ts';
 
+export { PRIORITIES, type Priority } from '../scheduler/scheduler-options.ts';
+
 export interface CallOptions {
   truncate: Truncate;
+  /** `default` when absent. */
+  priority?: Priority | undefined;
+  /** Who shares fairly with whom within a priority; calls that name nobody are one tenant. */
+  tenant?: string | undefined;
+  /** For embeddings: every text is computed for this call, no vector is kept, and no other call's computation is joined. */
+  noCache?: boolean | undefined;
   /** Client gone, deadline or shutdown; its reason may be a ServingError. */
   signal?: AbortSignal | undefined;
   /** Milliseconds since the epoch. */
@@ -28,9 +38,9 @@ export interface Timings {
 }
 
 export interface EmbedOutcome {
-  /** One vector of `dimension` floats per text. */
+  /** One vector of `dimension` floats per text. They are shared, and must not be changed. */
   vectors: Float32Array[];
-  encoded: EncodedText[];
+  texts: readonly TextFacts[];
   timings: Timings;
 }
 
@@ -77,15 +87,15 @@ export function isText(loaded: Loaded): loaded is LoadedText {
   return loaded.text !== undefined;
 }
 
-const POOLED: Reduction = { kind: 'pooled' };
+export const POOLED: Reduction = { kind: 'pooled' };
 
-/** Vectors of texts, of unit length if the model says so. @throws ServingError */
+/** Vectors of texts, of unit length if the model says so; each is computed. @throws ServingError */
 export async function embedTexts(
   loaded: LoadedText,
   texts: readonly string[],
   options: CallOptions,
 ): Promise<EmbedOutcome> {
-  loaded.scheduler.refuseEarly(texts.length);
+  loaded.scheduler.refuseEarly(texts.length, submitOptions(loaded, options));
   const started = performance.now();
   const encoded = await prepareTexts(loaded.text.tokenizer, texts, prepareOptions(loaded, options));
   const tokenizeUs = (performance.now() - started) * 1000;
@@ -96,7 +106,12 @@ export async function embedTexts(
   );
   return {
     vectors: results.map((result) => result.output),
-    encoded,
+    texts: encoded.map(({ tokens, truncated, row }) => ({
+      tokens,
+      tokensUsed: row.ids.length,
+      truncated,
+      cached: false,
+    })),
     timings: slowest(results, tokenizeUs),
   };
 }
@@ -113,7 +128,7 @@ export async function rerankDocuments(
   const kind = scoreKindOf(loaded);
   if (wanted !== undefined && wanted !== kind)
     throw new ServingError('TASK_NOT_SUPPORTED', `${loaded.owner} scores by ${kind}, not by ${wanted}.`);
-  loaded.scheduler.refuseEarly(documents.length);
+  loaded.scheduler.refuseEarly(documents.length, submitOptions(loaded, options));
   const started = performance.now();
   const prepare = prepareOptions(loaded, options);
   const encoded =
@@ -169,7 +184,8 @@ export function scoreKindOf({ config }: Pick<Loaded, 'config'>): ScoreKind {
   return config.task === 'rerank' ? 'cross_encoder' : 'late_interaction';
 }
 
-function prepareOptions({ owner, config }: LoadedText, { truncate, signal }: CallOptions) {
+/** What preparing a call's texts takes. */
+export function prepareOptions({ owner, config }: LoadedText, { truncate, signal }: CallOptions) {
   return { owner, maxTokens: config.maxTokens, truncate, signal };
 }
 
@@ -188,13 +204,18 @@ function submit(
 }
 
 /** What the scheduler is to know of a call; deadlines are on its clock. */
-function submitOptions({ config }: Loaded, { signal, deadlineMs, timeoutMs }: Omit<CallOptions, 'truncate'>) {
+export function submitOptions(
+  { config }: Pick<Loaded, 'config'>,
+  options: Omit<CallOptions, 'truncate'>,
+  clock: Clock = systemClock,
+): SubmitOptions {
+  const { signal, deadlineMs, timeoutMs, priority, tenant } = options;
   const leftMs = Math.min(
     deadlineMs === undefined ? Number.POSITIVE_INFINITY : deadlineMs - Date.now(),
     queueTimeoutMs(config, timeoutMs) ?? Number.POSITIVE_INFINITY,
   );
-  const deadlineUs = leftMs === Number.POSITIVE_INFINITY ? undefined : systemClock.nowUs() + leftMs * 1000;
-  return { signal, deadlineUs };
+  const deadlineUs = leftMs === Number.POSITIVE_INFINITY ? undefined : clock.nowUs() + leftMs * 1000;
+  return { signal, deadlineUs, priority, tenant };
 }
 
 /** A request may only shorten the configured time, and only where the configuration allows it. */

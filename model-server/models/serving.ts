@@ -1,5 +1,6 @@
 import { type Reason, ServingError } from '../errors.ts';
 import type { TensorSpec } from '../types.ts';
+import type { SharedEmbedder } from './embedding-cache/shared-embedder.ts';
 import type { Loaded } from './loaded.ts';
 import type { ModelLease, Registry } from './registry.ts';
 import type { ShadowSample } from './rollout/shadow-book.ts';
@@ -25,6 +26,8 @@ export type Answered<T> = T & { ref: VersionRef };
 
 interface Work<T> {
   run: (loaded: Loaded, options: CallOptions) => Promise<T>;
+  /** How much of an outcome the version has computed for it: what it has not says nothing about the version. */
+  computed?: (outcome: T) => 'all' | 'some' | 'none';
   /** Absent for what is not worth mirroring. */
   mirror?: MirrorWork<T>;
 }
@@ -68,15 +71,18 @@ const NOT_THE_VERSIONS: readonly Reason[] = [
 /** Answers requests: finds the version, holds it while it works, and tells the rollout how it went. */
 export class Serving {
   readonly #registry: Registry;
+  readonly #embedder: SharedEmbedder;
 
-  constructor(registry: Registry) {
+  constructor(registry: Registry, embedder: SharedEmbedder) {
     this.#registry = registry;
+    this.#embedder = embedder;
   }
 
   /** Vectors of texts, one per text, of unit length if the model says so. @throws ServingError */
   embed(target: Target, texts: readonly string[], options: CallOptions): Promise<Answered<EmbedOutcome>> {
     return this.#serve(withKey(target, texts[0]), options, {
-      run: (loaded, call) => embedTexts(textOf(loaded, 'embed'), texts, call),
+      run: (loaded, call) => this.#embedder.embed(textOf(loaded, 'embed'), texts, call),
+      computed: howMuch,
       mirror: {
         run: (loaded, call) => embedTexts(textOf(loaded, 'embed'), texts.slice(0, MOST_MIRRORED), call),
         compare: (mirrored, { vectors }) => ({
@@ -162,16 +168,18 @@ export class Serving {
       if (isVersions) model.rollout.record({ version: of, ms: performance.now() - started, ok: false });
       throw thrown;
     }
+    const computed = work.computed?.(outcome) ?? 'all';
     const ms = performance.now() - started;
-    model.rollout.record({ version: of, ms, ok: true });
-    if (work.mirror !== undefined) this.#mirror(target, { lease, outcome, ms }, work.mirror);
+    if (computed !== 'none') model.rollout.record({ version: of, ms, ok: true });
+    const answered = { lease, outcome, ms: computed === 'all' ? ms : undefined };
+    if (work.mirror !== undefined) this.#mirror(target, answered, work.mirror);
     return { ...outcome, ref: refOf(lease) };
   }
 
   /** Gives the same request to another version when the rollout wants to know how that one would have answered. */
   #mirror<T extends object>(
     target: Target,
-    answered: { lease: ModelLease; outcome: T; ms: number },
+    answered: { lease: ModelLease; outcome: T; ms: number | undefined },
     { run, compare, isWhole, text = '' }: MirrorWork<T>,
   ): void {
     const { model, version } = answered.lease;
@@ -182,7 +190,7 @@ export class Serving {
       const signal = AbortSignal.any([closing, AbortSignal.timeout(MIRROR_MS)]);
       using lease = await model.acquire({ ...target, version: other, alias: '', expectSpace: '' }, signal);
       const started = performance.now();
-      const outcome = await run(lease.loaded, { truncate: 'end', signal });
+      const outcome = await run(lease.loaded, { truncate: 'end', priority: 'bulk', signal });
       const ms = performance.now() - started;
       const agreement = compare(outcome, answered.outcome);
       const againstMs = isWhole ? answered.ms : undefined;
@@ -194,6 +202,13 @@ export class Serving {
 /** A request without a key sticks to a version by its text. */
 function withKey(target: Target, text = ''): Target {
   return target.stickyKey === '' ? { ...target, stickyKey: text } : target;
+}
+
+/** How much of the texts was computed. */
+function howMuch({ texts }: EmbedOutcome): 'all' | 'some' | 'none' {
+  const cached = texts.filter((text) => text.cached).length;
+  if (cached === 0) return 'all';
+  return cached < texts.length ? 'some' : 'none';
 }
 
 function refOf({ model, version }: ModelLease): VersionRef {

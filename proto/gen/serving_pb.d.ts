@@ -138,6 +138,13 @@ export declare type EmbedRequest = Message<"nereid.serving.v1.EmbedRequest"> & {
    * @generated from field: string alias = 7;
    */
   alias: string;
+
+  /**
+   * Each text is computed for this call: no cached vector is taken, none is kept, and no other call's computation is joined.
+   *
+   * @generated from field: bool no_cache = 8;
+   */
+  noCache: boolean;
 };
 
 /**
@@ -178,6 +185,13 @@ export declare type Embedding = Message<"nereid.serving.v1.Embedding"> & {
    * @generated from field: bool truncated = 5;
    */
   truncated: boolean;
+
+  /**
+   * taken from the cache, so that nothing was computed for it
+   *
+   * @generated from field: bool cached = 6;
+   */
+  cached: boolean;
 };
 
 /**

@@ -86,7 +86,7 @@ it('requests carry alias, space and a key that sticks, of a credential only a ha
   const timings = { queueUs: 0, tokenizeUs: 0, computeUs: 0, postUs: 0 };
   const embed: ServingPort['embed'] = async (target) => {
     targets.push(target);
-    return { ref, vectors: [], encoded: [], timings };
+    return { ref, vectors: [], texts: [], timings };
   };
   const rerank: ServingPort['rerank'] = async (target) => {
     targets.push(target);

@@ -39,8 +39,7 @@ export class TestClient {
     message: MessageInitShape<I> | Buffer,
     { metadata = {}, ...options }: TestCallOptions = {},
   ): Promise<MessageShape<O>> {
-    const sent = new Metadata();
-    for (const [name, value] of Object.entries(metadata)) sent.set(name, value);
+    const sent = metadataOf(metadata);
     return new Promise((resolve, reject) => {
       const call = this.raw.makeUnaryRequest(
         path,
@@ -69,6 +68,13 @@ export class TestClient {
   close(): void {
     this.raw.close();
   }
+}
+
+/** Metadata of these entries. */
+export function metadataOf(entries: Record<string, string>): Metadata {
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(entries)) metadata.set(name, value);
+  return metadata;
 }
 
 function failed(error: ServiceError): Failed {

@@ -32,7 +32,11 @@ let server: RunningServer;
 let client: TestClient;
 beforeAll(async () => {
   const free = { grpcPort: 0, httpPort: 0, metricsPort: 0, logLevel: 'silent', maxInputsPerCall: 2000 };
-  server = await run(serverConfigSchema.parse({ ...free, modelRepository: shippedRepository }));
+  // What is computed is looked at here; grpc-cache.test.ts looks at what is not.
+  const embeddingCacheMb = 0;
+  server = await run(
+    serverConfigSchema.parse({ ...free, embeddingCacheMb, modelRepository: shippedRepository }),
+  );
   client = new TestClient(server.grpcPort);
 });
 afterAll(async () => {

@@ -199,7 +199,6 @@ describe('ModelInfer', () => {
 
   it.each([
     [{ parameters: { sequence_id: { parameterChoice: { case: 'int64Param', value: 4n } } } }, /sequence_id/],
-    [{ parameters: { priority: { parameterChoice: { case: 'uint64Param', value: 1n } } } }, /priority/],
     [
       {
         outputs: [

@@ -1,14 +1,12 @@
-import { createHash } from 'node:crypto';
-import { Metadata, type ServerDuplexStream, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
+import { Metadata, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { ServingError } from '../../errors.ts';
 import { type Caller, PROXY_HEADERS } from '../admin-guard.ts';
 import { type ApiDeps, measured } from '../call.ts';
+import { type AnyCall, CallContext } from './call-context.ts';
 import { Undecodable } from './service.ts';
 
 /** Characters of an error's text at most. */
 const MAX_DETAILS = 1_000;
-
-type AnyCall = ServerUnaryCall<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
 
 /** How a failed call ends. */
 export interface Status {
@@ -17,25 +15,15 @@ export interface Status {
   metadata: Metadata;
 }
 
-/** One signal and deadline per call, and who calls. */
-export interface CallContext {
-  signal: AbortSignal;
-  /** Milliseconds since the epoch. */
-  deadlineMs: number | undefined;
-  /** Calls of one key go to one version where traffic is divided; empty: the text decides. */
-  stickyKey: string;
-}
-
 /** Makes a unary handler of a function from message to message: cancel, deadline, error mapping, metrics. */
 export function unary<Request, Response>(
   deps: ApiDeps,
   method: string,
   handle: (request: Request, context: CallContext) => Promise<Response>,
 ) {
-  return answer<Request, Response>((call) => {
-    const context = contextOf(call);
-    return measured(deps, method, async () => handle(decoded(call.request), context));
-  });
+  return answer<Request, Response>((call) =>
+    measured(deps, method, async () => handle(decoded(call.request), new CallContext(call))),
+  );
 }
 
 /** Makes a unary handler of a function of the call; `statusOf` says how what it throws is told. */
@@ -60,21 +48,6 @@ export function decoded<Request>(request: Request | Undecodable): Request {
   return request;
 }
 
-/** The signal that ends with the call: the client cancelled or left, or the deadline (grpc-timeout) passed. */
-export function contextOf(call: AnyCall): CallContext {
-  const controller = new AbortController();
-  const deadline = call.getDeadline();
-  const deadlineMs = Number.isFinite(Number(deadline)) ? Number(deadline) : undefined;
-  call.on('cancelled', () => {
-    const late = deadlineMs !== undefined && Date.now() >= deadlineMs;
-    const error = late
-      ? new ServingError('DEADLINE_EXCEEDED', 'The deadline of the call passed before its answer was ready.')
-      : new ServingError('CANCELLED', 'The client cancelled the call.');
-    controller.abort(error);
-  });
-  return { signal: controller.signal, deadlineMs, stickyKey: stickyKeyOf(call.metadata) };
-}
-
 /** Who calls, as the admin guard wants to know it. */
 export function callerOf(call: AnyCall): Caller {
   const peer = call.getPeer();
@@ -95,14 +68,6 @@ export function toStatus(error: ServingError): Status {
   const details =
     error.message.length > MAX_DETAILS ? `${error.message.slice(0, MAX_DETAILS)}...` : error.message;
   return { code: error.row.grpc, details, metadata };
-}
-
-/** Callers who name no key are told apart by their credential, of which only a hash goes further. */
-function stickyKeyOf(metadata: Metadata): string {
-  const named = textOf(metadata, 'nereid-sticky-key');
-  if (named !== undefined && named !== '') return named;
-  const credential = textOf(metadata, 'x-api-key') ?? textOf(metadata, 'authorization');
-  return credential === undefined ? '' : createHash('sha256').update(credential).digest('base64url');
 }
 
 function textOf(metadata: Metadata, name: string): string | undefined {

@@ -15,9 +15,10 @@ import {
   VectorEncoding,
 } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
-import type { EncodedText } from '../../tasks/tokenizer.ts';
+import type { TextFacts } from '../../models/embedding-cache/embedded-text.ts';
 import { type ApiDeps, measured } from '../call.ts';
-import { type CallContext, contextOf, unary } from './call.ts';
+import { toStatus, unary } from './call.ts';
+import { CallContext, RequestOptions } from './call-context.ts';
 import { modelRef, refuseTooMany, targetOf, timings, truncation } from './message.ts';
 import { Undecodable } from './service.ts';
 
@@ -39,24 +40,21 @@ export function embedService(deps: ApiDeps): UntypedServiceImplementation {
 async function embed(deps: ApiDeps, request: EmbedRequest, context: CallContext): Promise<EmbedResponse> {
   const started = performance.now();
   refuseTooMany(request.inputs.length, deps.maxInputsPerCall);
-  const outcome = await deps.serving.embed(targetOf(request, 'embed', context), request.inputs, {
-    ...context,
-    truncate: truncation(request),
-  });
+  const target = targetOf(request, 'embed', context);
+  const options = new RequestOptions(context, truncation(request), request.noCache);
+  const outcome = await deps.serving.embed(target, request.inputs, options);
   const asFloats = request.encoding === VectorEncoding.FLOATS;
   return create(EmbedResponseSchema, {
     model: modelRef(outcome.ref),
     dimension: outcome.ref.dimension,
-    embeddings: outcome.vectors.map((vector, index) =>
-      toEmbedding(vector, outcome.encoded[index]!, asFloats),
-    ),
+    embeddings: outcome.texts.map((text, index) => toEmbedding(text, outcome.vectors[index]!, asFloats)),
     timings: timings(outcome.timings, started),
   });
 }
 
-function toEmbedding(vector: Float32Array, encoded: EncodedText, asFloats: boolean): Embedding {
-  const { tokens, truncated } = encoded;
-  const embedding = create(EmbeddingSchema, { tokens, tokensUsed: encoded.row.ids.length, truncated });
+function toEmbedding(facts: TextFacts, vector: Float32Array, asFloats: boolean): Embedding {
+  const { tokens, tokensUsed, truncated, cached } = facts;
+  const embedding = create(EmbeddingSchema, { tokens, tokensUsed, truncated, cached });
   // Float32Array is little-endian on every platform that ONNX Runtime's Node binding exists for.
   if (asFloats) embedding.values = Array.from(vector);
   else embedding.packed = new Uint8Array(vector.buffer as ArrayBuffer, vector.byteOffset, vector.byteLength);
@@ -83,7 +81,15 @@ function embedStream(
   deps: ApiDeps,
   call: ServerDuplexStream<EmbedStreamRequest | Undecodable, EmbedStreamResponse>,
 ): void {
-  const context = contextOf(call);
+  // The reason is in the context's signal; without a listener the error would end the process.
+  call.on('error', () => undefined);
+  let context: CallContext;
+  try {
+    context = new CallContext(call);
+  } catch (thrown) {
+    call.emit('error', toStatus(ServingError.from(thrown)));
+    return;
+  }
   let inFlight = 0;
   let ended = false;
   let draining = false;
@@ -110,8 +116,6 @@ function embedStream(
     ended = true;
     flow();
   });
-  // The reason is in the context's signal; without a listener the error would end the process.
-  call.on('error', () => undefined);
 }
 
 async function answer(

@@ -18,9 +18,10 @@ import { ServingError } from '../../errors.ts';
 import type { Target } from '../../models/target.ts';
 import type { TensorSpec } from '../../types.ts';
 import { type ApiDeps, measured } from '../call.ts';
-import { answer, type CallContext, contextOf, decoded } from './call.ts';
+import { answer, decoded } from './call.ts';
+import { CallContext } from './call-context.ts';
 import { toKserveStatus, versionOf } from './kserve-error.ts';
-import { inferTimeoutMs, refuseUnhonoured } from './kserve-parameters.ts';
+import { inferPriority, inferTimeoutMs, refuseUnhonoured } from './kserve-parameters.ts';
 import { repositoryMethods } from './kserve-repository.ts';
 import { inputTensors } from './kserve-tensors.ts';
 
@@ -30,10 +31,10 @@ export function kserveService(deps: ApiDeps): UntypedServiceImplementation {
     method: string,
     handle: (request: Request, context: CallContext) => Response | Promise<Response>,
   ) =>
-    answer<Request, Response>((call) => {
-      const context = contextOf(call);
-      return measured(deps, method, async () => handle(decoded(call.request), context));
-    }, toKserveStatus);
+    answer<Request, Response>(
+      (call) => measured(deps, method, async () => handle(decoded(call.request), new CallContext(call))),
+      toKserveStatus,
+    );
   const { admin, serverVersion } = deps;
   return {
     serverLive: unary('ServerLive', () => create(ServerLiveResponseSchema, { live: true })),
@@ -99,6 +100,8 @@ async function infer(
     signal: context.signal,
     deadlineMs: context.deadlineMs,
     timeoutMs: inferTimeoutMs(request),
+    priority: inferPriority(request) ?? context.priority,
+    tenant: context.tenant,
   });
   return create(ModelInferResponseSchema, {
     modelName: ref.name,

@@ -9,7 +9,8 @@ import {
 } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
 import type { ApiDeps } from '../call.ts';
-import { type CallContext, unary } from './call.ts';
+import { unary } from './call.ts';
+import { type CallContext, RequestOptions } from './call-context.ts';
 import { modelRef, refuseTooMany, targetOf, timings, truncation } from './message.ts';
 
 const KINDS = {
@@ -33,7 +34,7 @@ async function rerank(deps: ApiDeps, request: RerankRequest, context: CallContex
   const outcome = await deps.serving.rerank(
     target,
     { query, documents, kind },
-    { ...context, truncate: truncation(request) },
+    new RequestOptions(context, truncation(request)),
   );
   const ranked = outcome.results
     .map(({ score, rawScore, encoded }, index) =>
