@@ -1,4 +1,4 @@
-import type { BatchResult } from '../types.ts';
+import type { BatchResult, Executor } from '../types.ts';
 import type { CostModel } from './cost-model.ts';
 import type { Load } from './load.ts';
 
@@ -18,7 +18,7 @@ export class Forecast {
   readonly #costs: CostModel;
   readonly #running = new Map<Load, { startedUs: number; endsUs: number }>();
   /** When an instance was last done with a batch. */
-  readonly #doneUs = new WeakMap<object, number>();
+  readonly #doneUs = new WeakMap<Executor, number>();
   #usPerTensorRow = 0;
 
   constructor(costs: CostModel) {
@@ -38,12 +38,13 @@ export class Forecast {
   done(
     load: Load,
     { computeUs, postUs }: BatchResult,
-    { instance, nowUs }: { instance: object; nowUs: number },
+    { instance, nowUs }: { instance: Executor; nowUs: number },
   ): void {
     const startedUs = this.#running.get(load)?.startedUs ?? nowUs;
     // A batch that was handed over ahead of time has waited for the one before it.
     const heldUs = nowUs - Math.max(startedUs, this.#doneUs.get(instance) ?? startedUs);
     this.#doneUs.set(instance, nowUs);
+    if (instance.isLone) return;
     if (load.shape !== undefined) this.#costs.learn(load.shape, computeUs + postUs, heldUs);
     else this.#usPerTensorRow = average(this.#usPerTensorRow, heldUs / Math.max(1, load.tensorRows));
   }

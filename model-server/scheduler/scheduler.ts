@@ -183,16 +183,21 @@ export class Scheduler {
       this.#failWaiting(ServingError.from(this.#pool.failure));
       return;
     }
-    for (let executor = this.#pool.take(); executor !== undefined; executor = this.#pool.take()) {
+    const take = () => this.#pool.take(this.#isLoneRequest);
+    for (let executor = take(); executor !== undefined; executor = take()) {
       const batch = this.#nextBatch();
       if (batch === undefined) return;
       this.#start(executor, batch);
     }
     // Bulk is never handed over ahead of time: what is urgent would have to wait for two batches instead of one.
     const next = this.#queue.urgentSize >= PREFETCH_ITEMS ? this.#pool.prefetch() : undefined;
-    if (next === undefined) return;
-    const batch = this.#nextBatch();
-    if (batch !== undefined) this.#start(next, batch);
+    const batch = next && this.#nextBatch();
+    if (batch !== undefined) this.#start(next!, batch);
+  }
+
+  /** Whether one input is all the work there is. */
+  get #isLoneRequest(): boolean {
+    return this.#running === 0 && this.#queue.size === 1 && this.#retries.length === 0;
   }
 
   #start(executor: Executor, batch: Company): void {
@@ -251,7 +256,8 @@ export class Scheduler {
     this.#running++;
     this.#forecast.started(load, startedUs);
     try {
-      const result = await executor.run(load.batch);
+      const expectedUs = this.costs.isKnown && load.shape ? this.costs.predictUs(load.shape) : undefined;
+      const result = await executor.run(load.batch, expectedUs);
       load.deliver(result, startedUs);
       tellObserver(observer, load, { startedUs, computeUs: result.computeUs, costs: this.costs });
       this.#forecast.done(load, result, { instance: executor, nowUs: clock.nowUs() });

@@ -40,8 +40,11 @@ export class GatedPool implements ExecutorPool {
     return this.#free;
   }
 
-  take(): Executor | undefined {
-    return this.#free > 0 ? { run: (batch) => this.#run(batch) } : undefined;
+  /** Whether its instances call themselves the one for lone requests. */
+  isLone = false;
+
+  take(_isAlone?: boolean): Executor | undefined {
+    return this.#free > 0 ? { isLone: this.isLone, run: (batch) => this.#run(batch) } : undefined;
   }
 
   /** What `prefetch` gives; a test sets it to see a batch handed over ahead of time. */
