@@ -1,14 +1,14 @@
-/** `npm run bench -- [throughput | lifecycle | speed | tokenize] [options]`: one file per benchmark. */
+/** `npm run bench -- [speed | soak | lifecycle | tokenize] [options]`: one file per benchmark. */
 const benches: Record<string, () => Promise<unknown>> = {
-  throughput: () => import('./throughput.ts'),
-  lifecycle: () => import('./lifecycle.ts'),
   speed: () => import('./speed.ts'),
+  soak: () => import('./soak.ts'),
+  lifecycle: () => import('./lifecycle.ts'),
   tokenize: () => import('./tokenize.ts'),
 };
 
 const [first, ...rest] = process.argv.slice(2);
 const named = first !== undefined && !first.startsWith('-');
-const bench = benches[named ? first : 'throughput'];
+const bench = benches[named ? first : 'speed'];
 if (bench === undefined) {
   console.error(`there is no benchmark "${first}"; there are ${Object.keys(benches).join(' and ')}`);
   process.exit(2);

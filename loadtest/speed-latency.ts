@@ -2,7 +2,7 @@ import { median, quantile } from '../cli/bench/figures.ts';
 import type { LoadGenerator } from '../cli/bench/load-generator.ts';
 import type { LoadResult } from '../cli/bench/load-plan.ts';
 import { readServerMetrics, workBetween } from '../cli/bench/server-metrics.ts';
-import { type ServerConfig, serverConfigSchema } from '../model-server/config.ts';
+import type { ServerConfig } from '../model-server/config.ts';
 import { planOf } from './speed-bed.ts';
 import type { Measurement, SpeedRow } from './speed-row.ts';
 
@@ -44,11 +44,8 @@ export const lone: Measurement = {
   },
 };
 
-/** Whether the server can be told to admit everything, first in, first out. */
-const hasAdmission = 'admission' in serverConfigSchema.shape;
-
 /** Answers in time at twice the rate that the server can do, against that rate. */
-export function goodput(admission: 'default' | 'fifo'): Measurement {
+export function goodput(admission: ServerConfig['admission']): Measurement {
   const row: SpeedRow = {
     id: admission === 'fifo' ? 'goodput-fifo' : 'goodput',
     what: `goodput at 2x load, ${DEADLINE_MS} ms / capacity${admission === 'fifo' ? ', all admitted in order (to compare)' : ''}`,
@@ -60,10 +57,7 @@ export function goodput(admission: 'default' | 'fifo'): Measurement {
   return {
     rows: [row],
     async measure({ bed, rounds, seconds, say }) {
-      if (admission === 'fifo' && !hasAdmission)
-        return new Map([[row.id, { skipped: 'the server has no --admission' }]]);
-      const settings = admission === 'fifo' ? ({ admission: 'fifo' } as Partial<ServerConfig>) : {};
-      const { load } = await bed.open('int8', settings);
+      const { load } = await bed.open('int8', { admission });
       using closed = await load('queries');
       using overload = await load('queries', { headers: { 'grpc-timeout': `${DEADLINE_MS}m` } });
       const values: number[] = [];

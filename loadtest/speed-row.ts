@@ -36,7 +36,7 @@ export function rowCells({ what, target, digits, unit }: SpeedRow, result: RowRe
   const goal = 'atLeast' in target ? `>= ${text(target.atLeast)}` : `<= ${text(target.atMost)}`;
   if ('skipped' in result) return [what, goal, `skipped: ${result.skipped}`, '-'];
   const of = spread(result.values);
-  if (of === undefined) return [what, goal, 'nothing was measured', 'no'];
+  if (of === undefined) return [what, goal, 'nothing was measured', 'NO'];
   const note = result.note === undefined ? '' : `; ${result.note}`;
   const range = `${text(of.median)} (${of.min.toFixed(digits)}..${of.max.toFixed(digits)})${note}`;
   return [what, goal, range, isMet(target, of.median) ? 'yes' : 'NO'];

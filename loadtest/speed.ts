@@ -30,7 +30,7 @@ const measurements: readonly Measurement[] = [
   saturation('fp32', 'queries'),
   saturation('fp32', 'passages'),
   lone,
-  goodput('default'),
+  goodput('deadline'),
   goodput('fifo'),
   interactive,
   memory,

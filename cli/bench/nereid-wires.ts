@@ -13,8 +13,9 @@ const SERVICE = `/${EmbedService.typeName}`;
 export const EMBED_PATH = `${SERVICE}/Embed`;
 export const EMBED_STREAM_PATH = `${SERVICE}/EmbedStream`;
 
+/** Nothing may come from a cache: what is measured is the model. */
 const embedRequest = (model: string, texts: readonly string[]): EmbedRequest =>
-  create(EmbedRequestSchema, { model, inputs: [...texts] });
+  create(EmbedRequestSchema, { model, inputs: [...texts], noCache: true });
 
 /** Nereid's own messages, bare: for gRPC, which frames them, and for Connect with application/proto. */
 export function protoWire(model: string): Wire {

@@ -3,7 +3,7 @@ import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
 import { inCheckout, nereid } from './spawned.ts';
 
-const commands = ['up', 'serve', 'rag', 'ingest', 'ask', 'search', 'models', 'rollout', 'doctor'];
+const commands = ['up', 'serve', 'rag', 'ingest', 'ask', 'search', 'models', 'rollout', 'bench', 'doctor'];
 
 test('--version is that of the package', async () => {
   const { version } = JSON.parse(readFileSync(inCheckout('package.json'), 'utf8'));
