@@ -1,8 +1,6 @@
 import { Metadata, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { ServingError } from '../../errors.ts';
 import { type Caller, PROXY_HEADERS } from '../admin-guard.ts';
-import { type ApiDeps, measured } from '../call.ts';
-import { type AnyCall, CallContext } from './call-context.ts';
 import { Undecodable } from './service.ts';
 
 /** Characters of an error's text at most. */
@@ -13,17 +11,6 @@ export interface Status {
   code: number;
   details: string;
   metadata: Metadata;
-}
-
-/** Makes a unary handler of a function from message to message: cancel, deadline, error mapping, metrics. */
-export function unary<Request, Response>(
-  deps: ApiDeps,
-  method: string,
-  handle: (request: Request, context: CallContext) => Promise<Response>,
-) {
-  return answer<Request, Response>((call) =>
-    measured(deps, method, async () => handle(decoded(call.request), new CallContext(call))),
-  );
 }
 
 /** Makes a unary handler of a function of the call; `statusOf` says how what it throws is told. */
@@ -49,7 +36,7 @@ export function decoded<Request>(request: Request | Undecodable): Request {
 }
 
 /** Who calls, as the admin guard wants to know it. */
-export function callerOf(call: AnyCall): Caller {
+export function callerOf(call: ServerUnaryCall<unknown, unknown>): Caller {
   const peer = call.getPeer();
   const port = /:\d+$/.exec(peer);
   return {

@@ -9,10 +9,9 @@ import type { ApiDeps } from '../call.ts';
 import { adminService } from './admin.ts';
 import { embedService } from './embed.ts';
 import { kserveService } from './kserve.ts';
-import { modelService } from './models.ts';
 import { reflection } from './reflection.ts';
-import { rerankService } from './rerank.ts';
 import { toServiceDefinition } from './service.ts';
+import { unaryService } from './unary-service.ts';
 
 export interface GrpcOptions {
   host: string;
@@ -42,8 +41,8 @@ export async function listenGrpc(deps: ApiDeps, options: GrpcOptions): Promise<G
     'grpc.max_concurrent_streams': 1024,
   });
   server.addService(toServiceDefinition(EmbedService), embedService(deps));
-  server.addService(toServiceDefinition(RerankService), rerankService(deps));
-  server.addService(toServiceDefinition(ModelService), modelService(deps));
+  server.addService(toServiceDefinition(RerankService), unaryService(deps, RerankService));
+  server.addService(toServiceDefinition(ModelService), unaryService(deps, ModelService));
   server.addService(toServiceDefinition(AdminService), adminService(deps));
   server.addService(toServiceDefinition(GRPCInferenceService), kserveService(deps));
   const health = new HealthImplementation();

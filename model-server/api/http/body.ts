@@ -3,10 +3,10 @@ import { ServingError } from '../../errors.ts';
 
 /**
  * The whole body of a request.
- * @throws ServingError INPUT_TOO_LONG as soon as it is known to be longer than `maxBytes`, INVALID_INPUT when it is no
- * UTF-8, CANCELLED when the client went away
+ * @throws ServingError INPUT_TOO_LONG as soon as it is known to be longer than `maxBytes`, CANCELLED when the client went
+ * away
  */
-export async function readText(request: IncomingMessage, maxBytes: number): Promise<string> {
+export async function readBody(request: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const announced = Number(request.headers['content-length'] ?? 0);
   if (announced > maxBytes) throw tooLong(`${announced} bytes`, maxBytes);
   const chunks: Buffer[] = [];
@@ -24,11 +24,7 @@ export async function readText(request: IncomingMessage, maxBytes: number): Prom
       cause,
     });
   }
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks, bytes));
-  } catch (cause) {
-    throw new ServingError('INVALID_INPUT', 'the body is no valid UTF-8.', { cause });
-  }
+  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, bytes);
 }
 
 function tooLong(actual: string, maxBytes: number): ServingError {

@@ -1,8 +1,11 @@
+import { isUtf8 } from 'node:buffer';
 import {
   type DescMessage,
   type DescMethod,
+  fromBinary,
   fromJsonString,
   type MessageShape,
+  toBinary,
   toJson,
 } from '@bufbuild/protobuf';
 import { ServingError } from '../../errors.ts';
@@ -23,58 +26,76 @@ const CODES: Readonly<Record<number, string>> = {
   16: 'unauthenticated',
 };
 
+const TYPES = { json: 'application/json', proto: 'application/proto' } as const;
+
 /** The path of a unary method, as in the Connect protocol. */
 export function pathOf(method: DescMethod): string {
   return `/${method.parent.typeName}/${method.name}`;
 }
 
+/** How the messages of a call are written. */
+export type Codec = 'json' | 'proto';
+
 /**
- * The request message from a JSON body. Unknown fields are refused: a misspelt one must not be ignored.
- * @throws ServingError INVALID_INPUT, INPUT_TOO_LONG
+ * How a request is written, or why it can't be answered at all, whatever its body says. Its answer is written alike.
  */
-export async function readMessage(
-  { input }: DescMethod,
-  request: PostRequest,
-  maxBytes: number,
-): Promise<MessageShape<DescMessage>> {
-  const text = await request.readText(maxBytes);
+export function codecOf({ headers }: Pick<PostRequest, 'headers'>): Codec | Answer {
+  const type = headers['content-type'] ?? '';
+  const encoding = headers['content-encoding'] ?? 'identity';
+  const protocol = headers['connect-protocol-version'] ?? '1';
+  if (encoding !== 'identity')
+    return refusal(415, `the body must not be compressed (${encoding})`, { 'accept-encoding': 'identity' });
+  if (protocol !== '1')
+    return refusal(400, `connect-protocol-version must be 1, not ${JSON.stringify(protocol)}`);
+  if (/^application\/json *(; *charset *= *"?utf-8"? *)?$/i.test(type)) return 'json';
+  if (/^application\/proto$/i.test(type)) return 'proto';
+  const why = `the body must be ${TYPES.json} or ${TYPES.proto}, not ${JSON.stringify(type)}`;
+  return refusal(415, why, { 'accept-post': `${TYPES.json}, ${TYPES.proto}` });
+}
+
+/**
+ * The request message from a body. Unknown fields of JSON are refused: a misspelt one must not be ignored.
+ * @throws ServingError INVALID_INPUT
+ */
+export function decodeMessage(
+  { input }: Pick<DescMethod, 'input'>,
+  codec: Codec,
+  body: Buffer,
+): MessageShape<DescMessage> {
+  if (codec === 'json' && !isUtf8(body))
+    throw new ServingError('INVALID_INPUT', 'the body is no valid UTF-8.');
   try {
-    return fromJsonString(input, text);
+    return codec === 'proto' ? fromBinary(input, body) : fromJsonString(input, body.toString('utf8'));
   } catch (cause) {
     const why = (cause as Error).message.slice(0, 300);
     throw new ServingError('INVALID_INPUT', `the body is no valid ${input.typeName}: ${why}.`, { cause });
   }
 }
 
-/** Why a request can't be answered at all, whatever its body says. */
-export function unsupported({ headers }: PostRequest): Answer | undefined {
-  const type = headers['content-type'] ?? '';
-  const encoding = headers['content-encoding'] ?? 'identity';
-  if (!/^application\/json *(; *charset *= *"?utf-8"? *)?$/i.test(type))
-    return refusal(`the body must be application/json, not ${JSON.stringify(type)}`, 'accept-post');
-  if (encoding !== 'identity')
-    return refusal(`the body must not be compressed (${encoding})`, 'accept-encoding');
-  return undefined;
+/** The answer that carries a message. Fields of JSON that hold their default are written too, for those who read it. */
+export function messageAnswer(
+  { output }: Pick<DescMethod, 'output'>,
+  codec: Codec,
+  message: MessageShape<DescMessage>,
+): Answer {
+  const body =
+    codec === 'proto'
+      ? toBinary(output, message)
+      : (toJson(output, message, { alwaysEmitImplicit: true }) as object);
+  return { status: 200, body, type: TYPES[codec] };
 }
 
-/** The answer that carries a message. Fields that hold their default are written too, for those who read it. */
-export function messageAnswer({ output }: DescMethod, message: MessageShape<DescMessage>): Answer {
-  return { status: 200, body: toJson(output, message, { alwaysEmitImplicit: true }) as object };
-}
-
-/** The answer that tells an error: the protocol's code and message, and our reason. */
+/** The answer that tells an error, in JSON whatever the request was written in: the protocol's code and message, our reason. */
 export function errorAnswer({ reason, message, row, retryAfterMs }: ServingError): Answer {
-  const after = retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(retryAfterMs / 1000)) };
-  const challenge: Record<string, string> =
-    reason === 'UNAUTHENTICATED' ? { 'www-authenticate': 'Bearer realm="nereid admin"' } : {};
-  return {
-    status: row.http,
-    body: { code: CODES[row.grpc] ?? 'unknown', message, reason },
-    headers: { ...after, ...challenge },
-  };
+  const headers: Record<string, string> = { 'nereid-reason': reason };
+  if (retryAfterMs !== undefined) {
+    headers['retry-after'] = String(Math.ceil(retryAfterMs / 1000));
+    headers['nereid-retry-after-ms'] = String(Math.ceil(retryAfterMs));
+  }
+  if (reason === 'UNAUTHENTICATED') headers['www-authenticate'] = 'Bearer realm="nereid admin"';
+  return { status: row.http, body: { code: CODES[row.grpc] ?? 'unknown', message, reason }, headers };
 }
 
-function refusal(message: string, header: 'accept-post' | 'accept-encoding'): Answer {
-  const accepted = header === 'accept-post' ? 'application/json' : 'identity';
-  return { status: 415, body: { code: 'invalid_argument', message }, headers: { [header]: accepted } };
+function refusal(status: number, message: string, headers: Record<string, string> = {}): Answer {
+  return { status, body: { code: 'invalid_argument', message }, headers };
 }

@@ -4,10 +4,11 @@ import {
   type IncomingMessage,
   type RequestListener,
   type Server,
+  type ServerResponse,
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { ServingError } from '../../errors.ts';
-import { readText } from './body.ts';
+import { readBody } from './body.ts';
 
 export interface HttpListener {
   port: number;
@@ -23,10 +24,10 @@ export interface ListenOptions {
   flag: string;
 }
 
-/** A route's answer: status and a JSON body, or text with its type. */
+/** A route's answer: status and a JSON body, or text or bytes with their type. */
 export interface Answer {
   status: number;
-  body: object | string;
+  body: object | string | Uint8Array;
   type?: string;
   headers?: Record<string, string>;
 }
@@ -43,8 +44,12 @@ export interface PostRequest {
   headers: IncomingHttpHeaders;
   /** IP address of the other end of the connection. */
   address: string;
-  /** Reads the body: an action decides first whether it wants it. @throws ServingError as {@link readText} does */
-  readText(maxBytes: number): Promise<string>;
+  /** Reads the body: an action decides first whether it wants it. @throws ServingError as {@link readBody} does */
+  readBody(maxBytes: number): Promise<Buffer>;
+  /** Whether the client went away before it had its answer. */
+  readonly gone: boolean;
+  /** Called once when the client goes away before it has its answer. */
+  onGone(listener: () => void): void;
 }
 
 export type Routes = Record<string, Read | Action>;
@@ -73,20 +78,28 @@ function handler(routes: Routes): RequestListener {
     const path = (request.url ?? '/').split('?')[0]!;
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
     const { status, body, type, headers } =
-      route === undefined ? notFound(path, routes) : await answerOf(route, request, path);
-    const text = typeof body === 'string' ? body : `${JSON.stringify(body)}\n`;
+      route === undefined ? notFound(path, routes) : await answerOf(route, { request, response, path });
+    const content =
+      typeof body === 'string' || body instanceof Uint8Array ? body : `${JSON.stringify(body)}\n`;
     response.writeHead(status, {
       'content-type': type ?? 'application/json; charset=utf-8',
+      'content-length': Buffer.byteLength(content),
       ...headers,
       // What is left of a body that nobody wants is not worth reading to its end.
       ...(request.complete || isRead(request) ? {} : { connection: 'close' }),
     });
-    response.end(request.method === 'HEAD' ? undefined : text);
+    response.end(request.method === 'HEAD' ? undefined : content);
     request.resume();
   };
 }
 
-async function answerOf(route: Read | Action, request: IncomingMessage, path: string): Promise<Answer> {
+interface Exchange {
+  request: IncomingMessage;
+  response: ServerResponse;
+  path: string;
+}
+
+async function answerOf(route: Read | Action, { request, response, path }: Exchange): Promise<Answer> {
   try {
     if (typeof route === 'function') {
       return isRead(request) ? await route() : notAllowed(path, 'GET');
@@ -95,7 +108,11 @@ async function answerOf(route: Read | Action, request: IncomingMessage, path: st
     return await route.post({
       headers: request.headers,
       address: request.socket.remoteAddress ?? '',
-      readText: (maxBytes) => readText(request, maxBytes),
+      readBody: (maxBytes) => readBody(request, maxBytes),
+      get gone() {
+        return response.closed && !response.writableFinished;
+      },
+      onGone: (listener) => response.once('close', () => void (response.writableFinished || listener())),
     });
   } catch (error) {
     return { status: 500, body: { error: (error as Error).message } };

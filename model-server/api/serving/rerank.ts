@@ -1,5 +1,4 @@
 import { create } from '@bufbuild/protobuf';
-import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import {
   type RerankRequest,
   type RerankResponse,
@@ -9,8 +8,7 @@ import {
 } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
 import type { ApiDeps } from '../call.ts';
-import { unary } from './call.ts';
-import { type CallContext, RequestOptions } from './call-context.ts';
+import { type CallContext, RequestOptions } from '../call-context.ts';
 import { modelRef, refuseTooMany, targetOf, timings, truncation } from './message.ts';
 
 const KINDS = {
@@ -18,14 +16,12 @@ const KINDS = {
   cross_encoder: ScoreKind.CROSS_ENCODER,
 } as const;
 
-/** RerankService of proto/serving.proto. */
-export function rerankService(deps: ApiDeps): UntypedServiceImplementation {
-  return {
-    rerank: unary(deps, 'Rerank', (request: RerankRequest, context) => rerank(deps, request, context)),
-  };
-}
-
-async function rerank(deps: ApiDeps, request: RerankRequest, context: CallContext): Promise<RerankResponse> {
+/** Rerank of proto/serving.proto. @throws ServingError */
+export async function rerank(
+  deps: ApiDeps,
+  request: RerankRequest,
+  context: CallContext,
+): Promise<RerankResponse> {
   const started = performance.now();
   refuseTooMany(request.documents.length, deps.maxInputsPerCall);
   const { query, documents } = request;

@@ -9,7 +9,7 @@ import {
 import { ServingError } from '../../errors.ts';
 import type { CallOptions, Timings } from '../../models/run-task.ts';
 import type { Target, VersionRef } from '../../models/target.ts';
-import type { CallContext } from './call-context.ts';
+import type { CallContext } from '../call-context.ts';
 
 /** Which version answered. */
 export function modelRef({ name, version, space }: VersionRef): ModelRef {

@@ -1,9 +1,17 @@
 import { hash } from 'node:crypto';
-import type { Metadata, ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
-import { ServingError } from '../../errors.ts';
-import { type CallOptions, PRIORITIES, type Priority } from '../../models/run-task.ts';
+import { ServingError } from '../errors.ts';
+import { type CallOptions, PRIORITIES, type Priority } from '../models/run-task.ts';
 
-export type AnyCall = ServerUnaryCall<unknown, unknown> | ServerDuplexStream<unknown, unknown>;
+/** What carries a call, as far as its context wants to know: a call of gRPC is one as it is. */
+export interface Carrier {
+  /** When the answer must be there, in milliseconds since the epoch; Infinity: whenever. */
+  getDeadline(): Date | number;
+  /** Metadata entries or headers, with their names in lower case. */
+  metadata: { getMap(): Readonly<Record<string, unknown>> };
+  /** Whether the call ended before its answer: the client left, or the deadline passed. */
+  readonly cancelled: boolean;
+  on(event: 'cancelled', listener: () => void): unknown;
+}
 
 /** What a call says of itself: until when, for whom and how urgently; and the signal that ends with it. */
 export class CallContext {
@@ -14,11 +22,11 @@ export class CallContext {
   readonly priority: Priority | undefined;
   /** For whom the call is made; empty: nobody in particular. */
   readonly tenant: string;
-  readonly #call: AnyCall;
+  readonly #call: Carrier;
   #signal: AbortSignal | undefined;
 
   /** @throws ServingError INVALID_INPUT for a priority that there is not */
-  constructor(call: AnyCall) {
+  constructor(call: Carrier) {
     const deadlineMs = Number(call.getDeadline());
     this.deadlineMs = Number.isFinite(deadlineMs) ? deadlineMs : undefined;
     // One look at all entries: each look at one of them costs as much.
@@ -32,7 +40,7 @@ export class CallContext {
     this.#call = call;
   }
 
-  /** Ends with the call: the client cancelled or left, or the deadline (grpc-timeout) passed. Made when first asked for. */
+  /** Ends with the call: the client cancelled or left, or the deadline passed. Made when first asked for. */
   get signal(): AbortSignal {
     this.#signal ??= endOf(this.#call, this.deadlineMs);
     return this.#signal;
@@ -68,7 +76,7 @@ export class RequestOptions implements CallOptions {
   }
 }
 
-function endOf(call: AnyCall, deadlineMs: number | undefined): AbortSignal {
+function endOf(call: Carrier, deadlineMs: number | undefined): AbortSignal {
   const controller = new AbortController();
   const end = () => {
     const late = deadlineMs !== undefined && Date.now() >= deadlineMs;
@@ -82,12 +90,12 @@ function endOf(call: AnyCall, deadlineMs: number | undefined): AbortSignal {
   return controller.signal;
 }
 
-function priorityOf(entry: ReturnType<Metadata['getMap']>[string] | undefined): Priority | undefined {
+function priorityOf(entry: unknown): Priority | undefined {
   if (entry === undefined) return undefined;
   const known = PRIORITIES.find((priority) => priority === entry);
   if (known !== undefined) return known;
   throw new ServingError(
     'INVALID_INPUT',
-    `metadata nereid-priority is "${`${entry}`.slice(0, 64)}"; it must be ${PRIORITIES.join(', ')}.`,
+    `nereid-priority is "${`${entry}`.slice(0, 64)}"; it must be ${PRIORITIES.join(', ')}.`,
   );
 }
