@@ -6,6 +6,8 @@
 /** Options every call to the outside takes: one signal carries the caller's cancel, the deadline and the shutdown. */
 export interface CallOptions {
   signal?: AbortSignal | undefined;
+  /** `bulk`: nobody waits for the answer, so whatever somebody waits for goes first. `interactive` when absent. */
+  priority?: 'interactive' | 'bulk' | undefined;
 }
 
 /** What vectors a model makes. Two vectors may be compared only if their `space` is the same. */

@@ -104,6 +104,7 @@ export class GrpcClient {
         return await this.#send(seat.connection.client, method, create(method.input, request), {
           signal,
           deadline,
+          priority: options.priority ?? 'interactive',
         });
       } finally {
         await this.#pool.release(seat);
@@ -159,9 +160,11 @@ export class GrpcClient {
     client: Client,
     method: DescMethodUnary<I, O>,
     message: MessageShape<I>,
-    limits: { signal: AbortSignal; deadline: number },
+    limits: { signal: AbortSignal; deadline: number; priority: string },
   ): Promise<MessageShape<O>> {
-    const { signal, deadline } = limits;
+    const { signal, deadline, priority } = limits;
+    const metadata = new Metadata();
+    metadata.set('nereid-priority', priority);
     const { promise, resolve, reject } = Promise.withResolvers<MessageShape<O>>();
     if (signal.aborted) throw RagError.from(signal.reason);
     const call = client.makeUnaryRequest<MessageShape<I>, MessageShape<O>>(
@@ -169,7 +172,7 @@ export class GrpcClient {
       (value) => Buffer.from(toBinary(method.input, value)),
       (bytes) => fromBinary(method.output, bytes),
       message,
-      new Metadata(),
+      metadata,
       { deadline },
       (error: ServiceError | null, reply) => {
         signal.removeEventListener('abort', onAbort);

@@ -73,7 +73,8 @@ export class ServedEmbedder implements Embedder {
     const replies = await this.#inCalls(texts, options, async (call, signal) => {
       // No version is named: whichever has the space may answer, also one that comes later.
       const request = { model: model.model, inputs: call, expectSpace: model.space };
-      const reply = await this.#client.call(EmbedService.method.embed, request, { signal });
+      const { priority } = options;
+      const reply = await this.#client.call(EmbedService.method.embed, request, { signal, priority });
       if (reply.model?.space !== model.space) throw spaceChanged(model, reply.model);
       this.#expectCount(reply.embeddings.length, call.length);
       return this.#readVectors(reply, model.dimension);

@@ -8,7 +8,7 @@ export interface Patience {
   log?: IngestLog | undefined;
 }
 
-/** An embedder that asks again, with growing pauses, while the model server is away or full. */
+/** An embedder that gives way to searches, and asks again, with growing pauses, while the model server is away or full. */
 export function patientEmbedder(embedder: Embedder, { retry, log }: Patience): Embedder {
   const patiently = <T>(call: () => Promise<T>, options: CallOptions = {}) =>
     retried(call, {
@@ -19,7 +19,8 @@ export function patientEmbedder(embedder: Embedder, { retry, log }: Patience): E
     });
   return {
     describe: (options) => patiently(() => embedder.describe(options), options),
-    embed: (texts, options) => patiently(() => embedder.embed(texts, options), options),
+    embed: (texts, options) =>
+      patiently(() => embedder.embed(texts, { ...options, priority: 'bulk' }), options),
     countTokens: (texts, options) => patiently(() => embedder.countTokens(texts, options), options),
   };
 }
