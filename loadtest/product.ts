@@ -9,6 +9,10 @@ import { z } from 'zod';
 /** A running orchestrator with its model server. */
 export interface Product {
   url: string;
+  /** gRPC of the model server, as host and port. */
+  serverGrpcAddress: string;
+  /** HTTP of the model server. */
+  serverHttpUrl: string;
   /** Prometheus metrics of the model server. */
   serverMetricsUrl: string;
   /** Milliseconds from the start until both programs were ready. */
@@ -22,6 +26,8 @@ const ready = z.object({
   type: z.literal('ready'),
   ready_ms: z.number(),
   port: z.number().int(),
+  grpcPort: z.number().int(),
+  httpPort: z.number().int(),
   metricsPort: z.number().int(),
 });
 const cli = fileURLToPath(new URL('../cli/nereid.ts', import.meta.url));
@@ -63,6 +69,8 @@ export async function startProduct(extraArgs: readonly string[]): Promise<Produc
   const local = (at: number) => `http://127.0.0.1:${at}`;
   return {
     url: local(found.port),
+    serverGrpcAddress: `127.0.0.1:${found.grpcPort}`,
+    serverHttpUrl: local(found.httpPort),
     serverMetricsUrl: `${local(found.metricsPort)}/metrics`,
     readyMs: found.ready_ms,
     command: `nereid ${args.join(' ')}`,

@@ -1,4 +1,4 @@
-import { linearScale, logScale, type Scale } from './scale.ts';
+import { linearScale, logScale, namedScale, type Scale, type ScaleOptions } from './scale.ts';
 import { element, escapeText } from './svg.ts';
 
 /** One line of a chart, drawn in the order of its points. */
@@ -11,6 +11,8 @@ export interface Axis {
   /** With its unit. */
   title: string;
   isLogarithmic?: boolean;
+  /** Names of the places 0, 1, 2 and so on, where values are no amounts. */
+  names?: readonly string[];
 }
 
 export interface LineChart {
@@ -47,9 +49,8 @@ export function lineChart(chart: LineChart): string {
   const points = chart.series.flatMap((series) => series.points);
   const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
   if (chart.limit !== undefined) ys.push(chart.limit.y);
-  const scaleOf = ({ isLogarithmic = false }: Axis) => (isLogarithmic ? logScale : linearScale);
-  const x = scaleOf(chart.x)(xs, { from: PLOT.left, to: PLOT.right });
-  const y = scaleOf(chart.y)(ys, { from: PLOT.bottom, to: PLOT.top });
+  const x = scaleOf(chart.x, xs, { from: PLOT.left, to: PLOT.right });
+  const y = scaleOf(chart.y, ys, { from: PLOT.bottom, to: PLOT.top });
   const body = [
     element('title', {}, [escapeText(`${chart.title}. ${chart.subtitle}`)]),
     element('rect', { width: WIDTH, height: HEIGHT, fill: '#ffffff' }),
@@ -69,6 +70,11 @@ export function lineChart(chart: LineChart): string {
   return `${element('svg', { ...root, ...box }, body)}\n`;
 }
 
+function scaleOf({ isLogarithmic = false, names }: Axis, values: readonly number[], to: ScaleOptions): Scale {
+  if (names !== undefined) return namedScale(names, to);
+  return (isLogarithmic ? logScale : linearScale)(values, to);
+}
+
 function axes(chart: LineChart, x: Scale, y: Scale): string[] {
   const { left, right, top, bottom } = PLOT;
   const middleY = (top + bottom) / 2;
@@ -78,7 +84,12 @@ function axes(chart: LineChart, x: Scale, y: Scale): string[] {
   ]);
   const columns = x.ticks.flatMap((value) => [
     element('line', { x1: x.at(value), x2: x.at(value), y1: bottom, y2: bottom + 5, stroke: GREY }),
-    text(numberText(value), { x: x.at(value), y: bottom + 21, ...tick, 'text-anchor': 'middle' }),
+    text(chart.x.names?.[value] ?? numberText(value), {
+      x: x.at(value),
+      y: bottom + 21,
+      ...tick,
+      'text-anchor': 'middle',
+    }),
   ]);
   return [
     ...rows,
@@ -187,6 +198,9 @@ function colourOf(index: number): string {
   return COLOURS[index] ?? GREY;
 }
 
+/** With commas between thousands; by hand, for k6's JavaScript has no locales. */
 function numberText(value: number): string {
-  return value >= 1000 ? value.toLocaleString('en-US') : String(value);
+  const [whole, fraction] = String(value).split('.');
+  const grouped = whole!.replace(/\B(?=(\d{3})+$)/g, ',');
+  return fraction === undefined ? grouped : `${grouped}.${fraction}`;
 }

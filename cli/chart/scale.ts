@@ -40,6 +40,12 @@ export function logScale(values: readonly number[], { from, to }: ScaleOptions):
   return { at: (value) => at(Math.max(value, ticks[0]!)), ticks };
 }
 
+/** As many places as there are names, side by side; values are indexes. */
+export function namedScale(names: readonly string[], { from, to }: ScaleOptions): Scale {
+  const ticks = names.map((_, index) => index);
+  return { at: (index) => from + ((to - from) * (index + 0.5)) / names.length, ticks };
+}
+
 /** The 1, 2, 2.5 or 5 of a power of ten that is next above. */
 function roundStep(least: number): number {
   const decade = 10 ** Math.floor(Math.log10(least));
