@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { LoadGenerator } from '../cli/bench/load-generator.ts';
 import type { LoadResult } from '../cli/bench/load-plan.ts';
+import { readServerMetrics } from '../cli/bench/server-metrics.ts';
 import { table } from '../cli/table.ts';
 import { growthOf, type Sample } from './soak-growth.ts';
 import { Saboteur } from './soak-saboteur.ts';
@@ -117,12 +118,8 @@ function add(
 
 async function sample(metricsUrl: string, untilMs: number, samples: Sample[]): Promise<void> {
   while (performance.now() < untilMs) {
-    const text = await (await fetch(metricsUrl)).text();
-    const read = (name: string) => Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
-    samples.push({
-      residentBytes: read('process_resident_memory_bytes'),
-      heapBytes: read('nodejs_heap_size_used_bytes'),
-    });
+    const metrics = await readServerMetrics(metricsUrl);
+    if (metrics !== undefined) samples.push(metrics);
     await pause(SAMPLE_MS);
   }
 }

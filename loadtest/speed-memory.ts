@@ -1,3 +1,4 @@
+import { readServerMetrics, type ServerMetrics } from '../cli/bench/server-metrics.ts';
 import { planOf } from './speed-bed.ts';
 import type { Measurement, SpeedRow } from './speed-row.ts';
 
@@ -25,12 +26,15 @@ export const memory: Measurement = {
     const stretch = (count: number) =>
       generator.run(planOf(MOST_SECONDS, CALLERS, { warmUpMs: 0, requests: count }));
     await stretch(EARLY_REQUESTS);
-    const early = await server.residentBytes();
+    const early = await readServerMetrics(server.metricsUrl);
     const { callsOk, failures } = await stretch(requests - EARLY_REQUESTS);
-    const late = await server.residentBytes();
-    const mb = (bytes: number) => (bytes / 1e6).toFixed(0);
-    const note = `${mb(early)} MB, ${mb(late)} MB after ${callsOk + EARLY_REQUESTS} requests`;
+    const late = await readServerMetrics(server.metricsUrl);
+    if (early === undefined || late === undefined)
+      throw new Error(`${server.metricsUrl} does not tell the server's memory.`);
+    const mb = ({ residentBytes, heapBytes }: ServerMetrics) =>
+      `${(residentBytes / 1e6).toFixed(0)} MB (heap ${(heapBytes / 1e6).toFixed(0)})`;
+    const note = `${mb(early)}, ${mb(late)} after ${callsOk + EARLY_REQUESTS} requests`;
     say(`memory: ${note}; failures ${JSON.stringify(failures)}`);
-    return new Map([[row.id, { values: [late / early], note }]]);
+    return new Map([[row.id, { values: [late.residentBytes / early.residentBytes], note }]]);
   },
 };

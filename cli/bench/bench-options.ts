@@ -9,7 +9,7 @@ export interface BenchOptions {
   metricsUrl?: string;
   over: 'grpc' | 'http' | 'http-json';
   mode: 'unary' | 'stream';
-  model: string;
+  model?: string;
   concurrency: number;
   rate?: number;
   tokens: string;
@@ -50,7 +50,7 @@ export function addBenchOptions(command: Command): Command {
       'unary',
     ),
   );
-  command.option('--model <name>', 'model that embeds (default: the only one)', '');
+  add('--model <name>', 'model that embeds (default: the only one)');
   command
     .option('--concurrency <n>', 'calls in flight: each caller waits for its answer', whole, 32)
     .option('--rate <n>', 'calls a second instead, whatever the server does (Poisson arrivals)', positive)

@@ -36,7 +36,7 @@ export async function bench(run: BenchRun): Promise<{ heading: Heading; summary:
   const { pool: made, lengths } = await poolOf(options, random);
   using server = new ModelServer(config.serverAddress);
   onProgress('asking which model is served');
-  const served = await askServedModel(server, options.model);
+  const served = await askServedModel(server, options.model ?? '');
   onProgress('counting tokens');
   const pool = await countTokens(server, made, served);
   using generator = await LoadGenerator.open(
@@ -91,7 +91,7 @@ async function limitOf(of: {
     text,
     [Symbol.asyncDispose]: () => Promise.resolve(),
   });
-  const { options, config, onProgress } = of.run;
+  const { options, config, signal, onProgress } = of.run;
   if (!options.limit) return none('not measured (--no-limit)');
   const found = findModelFile({
     given: options.modelFile,
@@ -105,7 +105,7 @@ async function limitOf(of: {
     const limit = await bestLimit(
       throughputLayouts(availableParallelism()),
       { modelFile: found.file, rows: of.pool.rows, random: of.random },
-      { trialMs: TRIAL_MS, better: (a, b) => a.tokensPerSecond > b.tokensPerSecond },
+      { trialMs: TRIAL_MS, better: (a, b) => a.tokensPerSecond > b.tokensPerSecond, signal },
     );
     return {
       limit,

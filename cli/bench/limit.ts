@@ -102,14 +102,25 @@ export class Limit implements AsyncDisposable {
   }
 }
 
-/** Opens each layout, runs it for a moment, and keeps the one that is best by `better`. */
+export interface TrialOptions {
+  trialMs: number;
+  better: (a: LimitRate, b: LimitRate) => boolean;
+  signal?: AbortSignal;
+}
+
+/**
+ * Opens each layout, runs it for a moment, and keeps the one that is best by `better`.
+ * @throws Error what `Limit.open` throws, or the signal's reason
+ */
 export async function bestLimit(
   layouts: readonly LimitLayout[],
   options: LimitOptions,
-  { trialMs, better }: { trialMs: number; better: (a: LimitRate, b: LimitRate) => boolean },
+  { trialMs, better, signal }: TrialOptions,
 ): Promise<Limit> {
   let best: { limit: Limit; rate: LimitRate } | undefined;
   for (const layout of layouts) {
+    if (signal?.aborted) await best?.limit[Symbol.asyncDispose]();
+    signal?.throwIfAborted();
     const limit = await Limit.open(layout, options);
     const rate = await limit.run(trialMs);
     const isBest = best === undefined || better(rate, best.rate);

@@ -14,8 +14,6 @@ import { faultOf, type Wire } from './wire.ts';
 
 // The process that makes the load. It does nothing else, so that its CPU time is what the load costs.
 
-/** Replies that are taken apart and checked, from the first on; the others are only counted. */
-const CHECKED_REPLIES = 16;
 /** Reason of a reply that is none, or not what was asked for. */
 const BAD_REPLY = 'BAD_REPLY';
 
@@ -28,7 +26,6 @@ interface Opened {
 
 let opened: Opened | undefined;
 let load: Load | undefined;
-let unchecked = CHECKED_REPLIES;
 const random = seeded(Math.floor(Math.random() * 2 ** 32));
 
 const tell = (message: FromLoad) => process.send!(message);
@@ -76,7 +73,7 @@ const settled: Settled = (slot, reason, more) => {
 
 async function run(plan: RunPlan): Promise<void> {
   const { door, source } = opened!;
-  load = new Load({ door, source, plan, random, clock: machineClock, keep: () => unchecked-- > 0 });
+  load = new Load({ door, source, plan, random, clock: machineClock });
   tell({ kind: 'result', result: await load.run() });
 }
 

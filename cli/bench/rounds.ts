@@ -50,7 +50,7 @@ export async function runRounds(options: RoundsOptions): Promise<Round[]> {
     for (const { what } of rounds.length % 2 === 0 ? steps : steps.reverse()) {
       if (signal?.aborted) break;
       onStep?.({ round: rounds.length + 1, what });
-      if (what === 'limit') round.limit = await limitRate(limit!, plan.durationMs);
+      if (what === 'limit') round.limit = await limitRate(limit!, plan.durationMs, signal);
       else if (what === 'served') round.served = await measure(served, plan, signal);
       else round.against = await measure(against!, plan, signal);
     }
@@ -62,9 +62,17 @@ export async function runRounds(options: RoundsOptions): Promise<Round[]> {
   return rounds;
 }
 
-async function limitRate(limit: Pick<Limit, 'run'>, durationMs: number): Promise<LimitRate> {
-  await limit.run(LIMIT_WARM_UP_MS);
-  return limit.run(durationMs);
+/** Undefined when it was ended early: a part of a stretch says nothing that the other rounds do not. */
+async function limitRate(
+  limit: Pick<Limit, 'run'>,
+  durationMs: number,
+  signal: AbortSignal | undefined,
+): Promise<LimitRate | undefined> {
+  const measured = limit.run(LIMIT_WARM_UP_MS).then(() => limit.run(durationMs));
+  const ended = Promise.withResolvers<undefined>();
+  const onAbort = () => ended.resolve(undefined);
+  signal?.addEventListener('abort', onAbort, { once: true });
+  return Promise.race([measured, ended.promise]).finally(() => signal?.removeEventListener('abort', onAbort));
 }
 
 /** One stretch of load, with what the server says about it. */

@@ -7,6 +7,7 @@ export interface ServerMetrics {
   computeSeconds: number;
   cpuSeconds: number;
   residentBytes: number;
+  heapBytes: number;
   atMs: number;
 }
 
@@ -41,6 +42,7 @@ export async function readServerMetrics(url: string): Promise<ServerMetrics | un
     computeSeconds: sumOf(text, 'nereid_compute_seconds_sum'),
     cpuSeconds: sumOf(text, 'process_cpu_seconds_total'),
     residentBytes: sumOf(text, 'process_resident_memory_bytes'),
+    heapBytes: sumOf(text, 'nodejs_heap_size_used_bytes'),
     atMs: performance.now(),
   };
 }

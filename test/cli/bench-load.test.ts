@@ -16,7 +16,7 @@ const open = (ratePerSecond: number, mostInFlight = 1000): RunPlan['arrivals'] =
 /** A load on a server that answers each call after `serviceMs`, or is mute where that is undefined. */
 function bed(plan: Partial<RunPlan>, serviceMs: (call: number, nowMs: number) => number | undefined) {
   const clock = new ManualLoadClock();
-  const sent: { slot: number; atMs: number }[] = [];
+  const sent: { slot: number; atMs: number; keep: boolean }[] = [];
   const mute = new Set<number>();
   const reasons: string[] = [];
   const load = new Load({
@@ -25,10 +25,10 @@ function bed(plan: Partial<RunPlan>, serviceMs: (call: number, nowMs: number) =>
     source: { next: () => ({ body: Buffer.alloc(0), texts: 2, tokens: 20 }) },
     plan: { arrivals: closed(1), warmUpMs: 100, durationMs: 1000, timeoutMs: 0, graceMs: 500, ...plan },
     door: {
-      send(slot) {
+      send(slot, _body, keep) {
         const call = sent.length;
         const tookMs = serviceMs(call, clock.nowMs());
-        sent.push({ slot, atMs: clock.nowMs() });
+        sent.push({ slot, atMs: clock.nowMs(), keep });
         if (tookMs === undefined) mute.add(slot);
         else clock.after(tookMs, () => load.settled(slot, reasons[call] ?? OK));
       },
@@ -133,6 +133,21 @@ test('an open loop that nobody answers stops sending when too many are in flight
   expect([sent.length, mostInFlight]).toEqual([50, 50]);
   expect(failures.CLIENT_FULL!.calls).toBeGreaterThan(800);
   expect(failures[UNANSWERED]!.calls).toBe(50);
+});
+
+test('the first replies of the stretch are kept to be checked, and none of the warm-up', async () => {
+  const { clock, load, sent } = bed({ arrivals: closed(4) }, () => 10);
+  const result = load.run();
+  clock.advanceTo(3000);
+  await result;
+  const kept = sent.filter(({ keep }) => keep);
+  expect(kept).toHaveLength(16);
+  expect(kept.map(({ atMs }) => atMs)).toEqual(
+    sent
+      .filter(({ atMs }) => atMs >= 100)
+      .slice(0, 16)
+      .map(({ atMs }) => atMs),
+  );
 });
 
 test('stopping early reports the shorter stretch', async () => {

@@ -185,3 +185,22 @@ test('rounds go to and fro, and Ctrl-C keeps what was measured', async () => {
   ]);
   expect(rounds.map(({ against }) => against !== undefined)).toEqual([true, true, true]);
 });
+
+test('Ctrl-C does not wait for the limit, and rounds without a measured server are left out', async () => {
+  const ended = new AbortController();
+  const rounds = await runRounds({
+    served: { generator: { run: async () => result(), stop: () => undefined } },
+    limit: { run: () => new Promise(() => undefined) },
+    plan: {
+      arrivals: { kind: 'closed', concurrency: 1 },
+      warmUpMs: 0,
+      durationMs: 2000,
+      timeoutMs: 0,
+      graceMs: 0,
+    },
+    rounds: 3,
+    signal: ended.signal,
+    onStep: () => setImmediate(() => ended.abort()),
+  });
+  expect(rounds).toEqual([]);
+});
