@@ -12,7 +12,9 @@ const toggle = z.stringbool().or(z.boolean());
 export const serverConfigSchema = z.object({
   host: z.string().min(1).default('127.0.0.1').meta({ description: 'address to listen on' }),
   grpcPort: port.default(8001).meta({ description: 'gRPC port (0: any free port)' }),
-  httpPort: port.default(8000).meta({ description: 'HTTP port for health and version (0: any free port)' }),
+  httpPort: port
+    .default(8000)
+    .meta({ description: 'HTTP port for calls as JSON or protobuf, health and version (0: any free port)' }),
   metricsPort: port.default(8002).meta({ description: 'port of the Prometheus metrics (0: any free port)' }),
   modelRepository: z
     .string()
@@ -99,7 +101,9 @@ export const serverConfigSchema = z.object({
   }),
   embeddingCacheDiskMb: count.default(1024).meta({ description: 'MB in that folder at most' }),
   maxInputsPerCall: count.default(10_000).meta({ description: 'texts in one call at most' }),
-  maxMessageBytes: count.default(64 * 1024 * 1024).meta({ description: 'bytes in one gRPC message at most' }),
+  maxMessageBytes: count
+    .default(64 * 1024 * 1024)
+    .meta({ description: 'bytes in one message at most, over gRPC and HTTP' }),
   maxRespawns: count
     .default(5)
     .meta({ description: 'times that a crashed instance is started again within a minute' }),

@@ -6,6 +6,7 @@ import { listenGrpc } from './api/grpc/server.ts';
 import { adminRoutes } from './api/http/admin.ts';
 import { healthRoutes, metricsRoutes } from './api/http/routes.ts';
 import { listenHttp } from './api/http/server.ts';
+import { servingRoutes } from './api/http/serving.ts';
 import type { ServerConfig } from './config.ts';
 import { ServingError } from './errors.ts';
 import { childEnvironment } from './executor/child-environment.ts';
@@ -173,16 +174,19 @@ async function listen(config: ServerConfig, { lifecycle, admin, log, metrics, st
     inFlight: new InFlight(),
   };
   const http = await listenHttp(
-    { ...healthRoutes(admin, state), ...adminRoutes(deps) },
+    { ...healthRoutes(admin, state), ...servingRoutes(deps, { maxMessageBytes }), ...adminRoutes(deps) },
     { host, port: config.httpPort, flag: '--http-port' },
   );
   const closers = [http];
   try {
-    const scrape = await listenHttp(metricsRoutes(metrics.registry), {
-      host,
-      port: config.metricsPort,
-      flag: '--metrics-port',
-    });
+    const scrape = await listenHttp(
+      metricsRoutes(metrics.registry, () => batchesOf(lifecycle)),
+      {
+        host,
+        port: config.metricsPort,
+        flag: '--metrics-port',
+      },
+    );
     closers.push(scrape);
     const grpc = await listenGrpc(deps, { host, port: config.grpcPort, maxMessageBytes });
     const closeHttp = async () => void (await Promise.all([http.close(), scrape.close()]));
@@ -194,6 +198,17 @@ async function listen(config: ServerConfig, { lifecycle, admin, log, metrics, st
     await Promise.all(closers.map((listener) => listener.close()));
     throw error;
   }
+}
+
+/** The latest batches of each loaded version; times are in microseconds. */
+function batchesOf({ registry }: Lifecycle): object {
+  const versions = registry.models.flatMap((model) => model.versions.map(({ version }) => version));
+  const models = versions.flatMap(({ files, loaded }) => {
+    if (loaded === undefined) return [];
+    const { costs } = loaded.scheduler;
+    return [{ model: files.name, version: files.version, packed: costs.packed, batches: costs.samples }];
+  });
+  return { models };
 }
 
 /** @throws ServingError when nothing can be served or ever will be, or with `exitOnError` when anything fails */

@@ -3,6 +3,7 @@ import { listenGrpc } from '../../model-server/api/grpc/server.ts';
 import { adminRoutes } from '../../model-server/api/http/admin.ts';
 import { healthRoutes } from '../../model-server/api/http/routes.ts';
 import { listenHttp } from '../../model-server/api/http/server.ts';
+import { servingRoutes } from '../../model-server/api/http/serving.ts';
 import type { AdminPort, ServingPort } from '../../model-server/api/ports.ts';
 import type { VersionReport } from '../../model-server/models/reports.ts';
 import type { RolloutStatus } from '../../model-server/models/rollout/status.ts';
@@ -172,11 +173,13 @@ export interface FakeServerOptions {
   admin?: AdminPort;
   adminKey?: string;
   explicitControl?: boolean;
+  maxMessageBytes?: number;
 }
 
 /** The whole api over made-up models, on real sockets. */
 export async function startApi(options: FakeServerOptions = {}) {
   const { serving = fakeServing(), admin = fakeAdmin(), adminKey, explicitControl = true } = options;
+  const { maxMessageBytes = 64 * MiB } = options;
   const logged: { level: string; fields: Record<string, unknown>; message: string }[] = [];
   const write = (level: string) => (fields: Record<string, unknown>, message: string) =>
     void logged.push({ level, fields, message });
@@ -194,14 +197,18 @@ export async function startApi(options: FakeServerOptions = {}) {
     maxInputsPerCall: 100,
     inFlight: new InFlight(),
   };
-  const grpc = await listenGrpc(deps, { host, port: 0, maxMessageBytes: 64 * MiB });
-  const routes = { ...healthRoutes(admin, { draining: false, version: '1.2.3' }), ...adminRoutes(deps) };
+  const grpc = await listenGrpc(deps, { host, port: 0, maxMessageBytes });
+  const routes = {
+    ...healthRoutes(admin, { draining: false, version: '1.2.3' }),
+    ...servingRoutes(deps, { maxMessageBytes }),
+    ...adminRoutes(deps),
+  };
   const http = await listenHttp(routes, { host, port: 0, flag: '--http-port' });
   const close = async () => {
     http.destroy();
     await Promise.all([grpc.close(), http.close()]);
   };
-  return { grpcPort: grpc.port, httpPort: http.port, logged, calls, close };
+  return { grpcPort: grpc.port, httpPort: http.port, http, inFlight: deps.inFlight, logged, calls, close };
 }
 
 /** One call of an AdminService method over HTTP; text and bytes are sent as they are. */

@@ -56,16 +56,18 @@ export type Routes = Record<string, Read | Action>;
 
 /** Listens on a fixed set of paths. @throws ServingError when the port is taken */
 export async function listenHttp(routes: Routes, options: ListenOptions): Promise<HttpListener> {
+  const state = { closing: false };
   const server = createServer(
     // A body may carry a model; headers come at once.
     { requestTimeout: 120_000, headersTimeout: 10_000, maxHeaderSize: 16 * 1024 },
-    handler(routes),
+    handler(routes, state),
   );
   await listen(server, options);
   return {
     port: (server.address() as AddressInfo).port,
     close: () =>
       new Promise((resolve) => {
+        state.closing = true;
         server.close(() => resolve());
         server.closeIdleConnections();
       }),
@@ -73,7 +75,7 @@ export async function listenHttp(routes: Routes, options: ListenOptions): Promis
   };
 }
 
-function handler(routes: Routes): RequestListener {
+function handler(routes: Routes, state: { closing: boolean }): RequestListener {
   return async (request, response) => {
     const path = (request.url ?? '/').split('?')[0]!;
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
@@ -86,7 +88,7 @@ function handler(routes: Routes): RequestListener {
       'content-length': Buffer.byteLength(content),
       ...headers,
       // What is left of a body that nobody wants is not worth reading to its end.
-      ...(request.complete || isRead(request) ? {} : { connection: 'close' }),
+      ...(state.closing || !(request.complete || isRead(request)) ? { connection: 'close' } : {}),
     });
     response.end(request.method === 'HEAD' ? undefined : content);
     request.resume();
