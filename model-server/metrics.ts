@@ -110,6 +110,12 @@ function batchMetrics(registry: PromRegistry) {
     name: 'nereid_padding_tokens_total',
     help: 'Padding tokens computed.',
   });
+  const prediction = new Histogram({
+    ...labels,
+    name: 'nereid_batch_time_ratio',
+    help: 'Time of a batch of texts as a share of what was predicted for it.',
+    buckets: [0.25, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4],
+  });
   return (of: Labels): Pick<ModelObserver, 'itemQueued' | 'batchDone'> => ({
     itemQueued: (queueUs) => queue.observe(of, queueUs / 1e6),
     batchDone(batch) {
@@ -117,6 +123,7 @@ function batchMetrics(registry: PromRegistry) {
       compute.observe(of, batch.computeUs / 1e6);
       tokens.inc(of, batch.tokens);
       padding.inc(of, batch.paddedTokens - batch.tokens);
+      if (batch.predictedUs) prediction.observe(of, batch.computeUs / batch.predictedUs);
     },
   });
 }

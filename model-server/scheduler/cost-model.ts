@@ -46,7 +46,8 @@ const TYPICAL: BatchShape = { rows: 8, tokens: 128, length: 16 };
  * was measured while warming up keeps those rates in place that today's traffic says nothing about.
  */
 export class CostModel {
-  readonly #packed: boolean;
+  /** Whether the dense layers see the tokens alone and only attention sees padding. */
+  readonly packed: boolean;
   readonly #warm = new NonNegativeFit(4);
   readonly #live = new NonNegativeFit(4, Math.exp(-1 / MEMORY_BATCHES));
   readonly #samples: CostSample[] = [];
@@ -55,7 +56,7 @@ export class CostModel {
   #count = 0;
 
   constructor({ packed, overheadTokens }: CostModelOptions) {
-    this.#packed = packed;
+    this.packed = packed;
     this.#rates = [overheadTokens * GUESS_US_PER_TOKEN, GUESS_US_PER_TOKEN, 0, 0];
   }
 
@@ -71,7 +72,7 @@ export class CostModel {
 
   /** Tokens that the dense layers compute for a batch, padding included. */
   computedTokens({ rows, tokens, length }: BatchShape): number {
-    return this.#packed ? tokens : rows * length;
+    return this.packed ? tokens : rows * length;
   }
 
   /** Microseconds that an instance will take for a batch. */

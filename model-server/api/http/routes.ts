@@ -34,9 +34,10 @@ export function healthRoutes(
   };
 }
 
-/** Prometheus metrics. */
-export function metricsRoutes(metrics: PromRegistry): Routes {
+/** Prometheus metrics, and the latest batches as they were predicted and as they came out. */
+export function metricsRoutes(metrics: PromRegistry, batches: () => object): Routes {
   return {
     '/metrics': async () => ({ status: 200, body: await metrics.metrics(), type: metrics.contentType }),
+    '/debug/batches': () => ({ status: 200, body: batches() }),
   };
 }
