@@ -3,6 +3,7 @@ import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { table } from '../cli/table.ts';
 import { fp32Folder, SpeedBed } from './speed-bed.ts';
+import { ceiling } from './speed-ceiling.ts';
 import { goodput, interactive, lone } from './speed-latency.ts';
 import { memory } from './speed-memory.ts';
 import { type Measurement, type RowResult, rowCells, type SpeedContext, type SpeedRow } from './speed-row.ts';
@@ -33,6 +34,7 @@ const measurements: readonly Measurement[] = [
   goodput('deadline'),
   goodput('fifo'),
   interactive,
+  ceiling,
   memory,
 ];
 

@@ -25,6 +25,14 @@ test('the median decides, and the range is shown', () => {
   ]);
 });
 
+test('what is there to compare with has nothing to reach', () => {
+  expect(rowCells(row(undefined), { values: [1] }).slice(1)).toEqual([
+    'to compare',
+    '1.00 ms (1.00..1.00)',
+    '-',
+  ]);
+});
+
 test('what was not measured is never met', () => {
   expect(rowCells(row({ atLeast: 1 }), { skipped: 'no fp32 model' }).slice(2)).toEqual([
     'skipped: no fp32 model',
