@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { availableParallelism, cpus } from 'node:os';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { settingOf } from '../config/settings.ts';
 import { cgroupLimits } from '../doctor/cgroup.ts';
@@ -8,7 +8,7 @@ import { CommandFailure, exitCodes } from '../exit-codes.ts';
 import { onStopSignals } from '../launch/stop-signals.ts';
 import { addSettings, configOf } from '../options.ts';
 import { durationMs } from '../tune/duration.ts';
-import type { Finding } from '../tune/finding.ts';
+import { disturbanceOf, type Finding } from '../tune/finding.ts';
 import { FRAGMENT_START, fragment } from '../tune/fragment.ts';
 import { type Mix, meanLength, mixes, readAccessLog, readLengths, type Workload } from '../tune/lengths.ts';
 import { plot } from '../tune/plot.ts';
@@ -48,7 +48,7 @@ export function command(): Command {
     .addOption(
       new Option(
         '--lengths <file>',
-        'lengths as JSON, tokens to number of texts such as {"8": 120, "16": 300}, or your own texts, one a line',
+        'lengths as JSON, tokens to number of texts such as {"8": 120, "16": 300}, or texts that have those lengths, one a line',
       ).conflicts(['mix', 'accessLog']),
     )
     .addOption(
@@ -87,6 +87,7 @@ async function run(model: string, flags: TuneFlags, self: Command): Promise<numb
   if (flags.write !== undefined) refuseForeign(flags.write);
   const workload = await workloadOf(flags);
   const cores = usableCores();
+  const disturbance = disturbanceOf(loadavg()[0]!, cores);
   const budgetMs = flags.budgetSecs * 1000;
   const stopping = new AbortController();
   onStopSignals(['SIGINT', 'SIGTERM'], {
@@ -110,6 +111,7 @@ async function run(model: string, flags: TuneFlags, self: Command): Promise<numb
     targetP99Ms,
     workload: workload.name,
     machine: `${cpus()[0]?.model.trim() ?? 'unknown processor'}, ${cores} core${cores === 1 ? '' : 's'}`,
+    disturbance,
     date: new Date().toISOString().slice(0, 10),
     choice,
     result,

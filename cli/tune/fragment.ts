@@ -13,7 +13,7 @@ export function serverSettings({ choice }: Finding): string {
 
 /** The configuration of the chosen point as a fragment of config.pbtxt, with its evidence as comments. */
 export function fragment(finding: Finding): string {
-  const { model, choice, targetP99Ms, workload, machine, date, result } = finding;
+  const { model, choice, targetP99Ms, workload, machine, disturbance, date, result } = finding;
   const { point, met } = choice;
   const isMet = met ? '' : `, which was not reached`;
   const confirmed = point.confirmed ? ', on two servers' : '';
@@ -21,6 +21,7 @@ export function fragment(finding: Finding): string {
     `${FRAGMENT_START} on ${date}, for p99 <= ${msText(targetP99Ms)}${isMet}.`,
     `# Model:    ${model}`,
     `# Machine:  ${machine}`,
+    ...(disturbance === undefined ? [] : [`# Doubt:    ${disturbance}`]),
     `# Texts:    ${workload}`,
     `# Measured: ${rateText(point.textsPerSecond)}, p50 ${msText(point.p50Ms)}, p99 ${msText(point.p99Ms)}, ${point.concurrency} requests in flight (${point.requests} requests${confirmed}; one text each, from a client on this machine)`,
     `# Before:   ${before(finding)}`,

@@ -4,7 +4,7 @@ import { CommandFailure, exitCodes } from '../exit-codes.ts';
 /** How many texts of so many tokens there are, special tokens included. */
 export type Histogram = ReadonlyMap<number, number>;
 
-/** What the server is measured with: texts as they are, or their lengths. */
+/** What the server is measured with: lengths of texts, or texts that have those lengths. */
 export type Workload = { name: string } & (
   | { texts: readonly string[]; lengths?: undefined }
   | { lengths: Histogram; texts?: undefined }
@@ -48,7 +48,7 @@ export async function readLengths(path: string): Promise<Workload> {
   if (!contents.trimStart().startsWith('{')) {
     const texts = contents.split(/\r?\n/).filter((line) => line.trim() !== '');
     if (texts.length === 0) throw wrong(`--lengths ${path} is empty; it needs lengths or a text a line.`);
-    return { name: `${texts.length} texts of ${path}`, texts };
+    return { name: `lengths of the ${texts.length} texts of ${path}`, texts };
   }
   const lengths = new Map<number, number>();
   for (const [tokens, count] of Object.entries(jsonObject(contents, path))) {

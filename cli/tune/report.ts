@@ -23,7 +23,7 @@ export function report(finding: Finding): string {
     ...failures,
     '',
     styleText(choice.met ? 'green' : 'yellow', verdict(finding)),
-    ...doubt(choice.point),
+    ...doubts(finding),
     endings[result.ended],
     '',
     fragment(finding).trimEnd(),
@@ -39,18 +39,22 @@ export function verdict({ model, choice, targetP99Ms }: Finding): string {
     : `${model}: no configuration keeps p99 within ${msText(targetP99Ms)} here. The best p99 is ${msText(point.p99Ms)}: ${nameOf(point.candidate)}, ${figures}.`;
 }
 
-/** What makes the chosen point's figures worth less. */
-function doubt({ requests }: Point): string[] {
-  return requests >= FEW_REQUESTS
-    ? []
-    : [
-        `Its p99 is the slowest of only ${requests} requests; more time (--budget-secs) gives a better figure.`,
-      ];
+/** What makes the figures worth less. */
+function doubts({ choice, disturbance }: Finding): string[] {
+  const { requests } = choice.point;
+  return [
+    ...(requests >= FEW_REQUESTS
+      ? []
+      : [
+          `Its p99 is the slowest of only ${requests} requests; more time (--budget-secs) gives a better figure.`,
+        ]),
+    ...(disturbance === undefined ? [] : [`In doubt: ${disturbance}.`]),
+  ];
 }
 
 /** The same as one JSON value. */
 export function reportJson(finding: Finding): object {
-  const { model, choice, targetP99Ms, workload, machine, date, result } = finding;
+  const { model, choice, targetP99Ms, workload, machine, disturbance, date, result } = finding;
   return {
     model,
     target_p99_ms: targetP99Ms,
@@ -60,6 +64,7 @@ export function reportJson(finding: Finding): object {
     nereid_yaml: serverSettings(finding),
     workload,
     machine,
+    disturbance: disturbance ?? null,
     date,
     ended: result.ended,
     measure_ms: result.measureMs,

@@ -33,8 +33,8 @@ export async function startServer(settings: ServerSettings): Promise<OwnServer> 
   const entry = join(packageRoot, runsFromSource ? 'cli/nereid.ts' : 'dist/cli/nereid.js');
   const flags = ['--disable-warning=ExperimentalWarning', ...missingV8Flags([], process.env.NODE_OPTIONS)];
   // The channel tells when it is ready, and ends with this process however that ends: the server then stops too.
-  const child = spawn(process.execPath, [...flags, entry, 'serve'], {
-    env: { ...mallocVariables.serve, ...process.env, ...variables(settings) },
+  const child = spawn(process.execPath, [...flags, entry, 'serve', ...serveFlags(settings)], {
+    env: { ...mallocVariables.serve, ...process.env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
@@ -72,7 +72,8 @@ function reasonIn(lines: readonly string[]): string {
   return (lines.find((line) => /error/i.test(line)) ?? lines.at(-1))?.trim() ?? 'it gave no reason';
 }
 
-function variables({ modelRepository, maxBatchTokens }: ServerSettings): NodeJS.ProcessEnv {
+/** As flags, which win over environment and nereid.yaml. */
+function serveFlags({ modelRepository, maxBatchTokens }: ServerSettings): string[] {
   const own = {
     host: '127.0.0.1',
     grpcPort: 0,
@@ -83,9 +84,10 @@ function variables({ modelRepository, maxBatchTokens }: ServerSettings): NodeJS.
     // A model that can't be loaded ends the server instead of keeping it waiting.
     modelControlMode: 'none',
     preload: 'all',
+    // Texts that come again are to be computed again, and nobody's cache on disk is to be touched.
+    embeddingCacheMb: 0,
+    embeddingCacheDir: '',
     logLevel: 'warn',
   } as const;
-  return Object.fromEntries(
-    Object.entries(own).map(([key, value]) => [settingOf(key as keyof typeof own).env, String(value)]),
-  );
+  return Object.entries(own).map(([key, value]) => `--${settingOf(key as keyof typeof own).name}=${value}`);
 }

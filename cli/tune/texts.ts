@@ -1,4 +1,4 @@
-import { sampleLengths, type Workload } from './lengths.ts';
+import { type Histogram, sampleLengths, type Workload } from './lengths.ts';
 
 /** How many tokens each text has, special tokens not included, and how many of those a text gets besides. */
 export type CountTokens = (texts: string[]) => Promise<{ counts: number[]; specialTokens: number }>;
@@ -11,16 +11,18 @@ const WORDS =
     ' ',
   );
 const LENGTHS = 1024;
+const TEXTS_PER_CALL = 1000;
 
-/** The texts as they were given, over and over; or endless new ones of common words, with the lengths that were given. */
+/**
+ * Endless new texts of common words, with the lengths that were given, or those of the texts that were given: a server that
+ * gets the same text twice may compute it once.
+ */
 export async function textsOf(workload: Workload, countTokens: CountTokens): Promise<NextText> {
-  let sent = 0;
-  const { texts } = workload;
-  if (texts !== undefined) return () => texts[sent++ % texts.length]!;
   const { counts, specialTokens } = await countTokens(WORDS);
-  const lengths = sampleLengths(workload.lengths, LENGTHS);
+  const histogram = workload.lengths ?? (await lengthsOf(workload.texts, countTokens));
+  const lengths = sampleLengths(histogram, LENGTHS);
   const random = randomNumbers(42);
-  // Every text is another one, so that nothing can be answered from a cache.
+  let sent = 0;
   return () => {
     const words: string[] = [];
     let left = lengths[sent++ % LENGTHS]! - specialTokens;
@@ -31,6 +33,18 @@ export async function textsOf(workload: Workload, countTokens: CountTokens): Pro
     }
     return words.join(' ');
   };
+}
+
+async function lengthsOf(texts: readonly string[], countTokens: CountTokens): Promise<Histogram> {
+  const lengths = new Map<number, number>();
+  for (let at = 0; at < texts.length; at += TEXTS_PER_CALL) {
+    const { counts, specialTokens } = await countTokens(texts.slice(at, at + TEXTS_PER_CALL));
+    for (const count of counts) {
+      const length = count + specialTokens;
+      lengths.set(length, (lengths.get(length) ?? 0) + 1);
+    }
+  }
+  return lengths;
 }
 
 /** The same numbers in [0, 1) for the same seed (mulberry32). */

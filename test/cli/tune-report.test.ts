@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { lineChart } from '../../cli/chart/line-chart.ts';
 import { linearScale, logScale } from '../../cli/chart/scale.ts';
 import { closedLoop } from '../../cli/tune/closed-loop.ts';
-import type { Finding } from '../../cli/tune/finding.ts';
+import { disturbanceOf, type Finding } from '../../cli/tune/finding.ts';
 import { FRAGMENT_START, fragment } from '../../cli/tune/fragment.ts';
 import { plot } from '../../cli/tune/plot.ts';
 import { showProgress } from '../../cli/tune/progress.ts';
@@ -35,6 +35,7 @@ const finding: Finding = {
   targetP99Ms: 50,
   workload: 'mix "queries"',
   machine: 'A & B, 2 cores',
+  disturbance: disturbanceOf(3.44, 2),
   date: '2026-01-31',
   choice: { point: pBest!, met: true },
   result: {
@@ -62,7 +63,18 @@ describe('the report', () => {
     expect(text).toContain('could not be measured: 2 x 1 threads, 512 tokens, 0 us: no memory');
     expect(text).toContain('The time was over before the search was complete');
     expect(text).toContain('Its p99 is the slowest of only 90 requests');
+    expect(text).toContain('In doubt: other programs took the processor');
     expect(text).toContain(fragment(finding).trimEnd());
+  });
+
+  test.each([
+    [0, 2, undefined],
+    [1, 2, undefined],
+    [1.1, 2, /load average 1\.1 on 2 cores/],
+    [0.6, 1, /load average 0\.6 on 1 core\)/],
+  ])('a load average of %d on %i cores', (load, cores, said) => {
+    if (said === undefined) expect(disturbanceOf(load, cores)).toBeUndefined();
+    else expect(disturbanceOf(load, cores)).toMatch(said);
   });
 
   test('says that the target is out of reach, with the best p99', () => {
