@@ -1,9 +1,10 @@
-/** `npm run bench -- [speed | soak | lifecycle | tokenize] [options]`: one file per benchmark. */
+/** `npm run bench -- [speed | soak | lifecycle | tokenize | ceiling] [options]`: one file per benchmark. */
 const benches: Record<string, () => Promise<unknown>> = {
   speed: () => import('./speed.ts'),
   soak: () => import('./soak.ts'),
   lifecycle: () => import('./lifecycle.ts'),
   tokenize: () => import('./tokenize.ts'),
+  ceiling: () => import('./ceiling.ts'),
 };
 
 const [first, ...rest] = process.argv.slice(2);
