@@ -10,7 +10,8 @@ import { type NextText, textsOf } from './texts.ts';
 
 /** A slow model at a high concurrency; no measurement waits longer for one answer. */
 const CALL_TIMEOUT_MS = 60_000;
-const WARM_UP_CALLS = 8;
+/** Code gets compiled and caches fill, before anything is measured. */
+const WARM_UP = { concurrency: 4, durationMs: 400 };
 
 export interface BenchOptions {
   model: string;
@@ -33,9 +34,10 @@ export function openBench({ model, overlay, workload }: BenchOptions): Bench {
         await refuseUnlessEmbeds(client, model);
         const next = await textsOf(workload, (texts) => countTokens(client, model, texts));
         const send = () => embed(client, model, next);
-        for (let call = 0; call < WARM_UP_CALLS; call++) await send();
+        const nowMs = () => performance.now();
+        await closedLoop({ ...WARM_UP, signal, send, nowMs });
         return {
-          measure: (load) => closedLoop({ ...load, send, nowMs: () => performance.now() }),
+          measure: (load) => closedLoop({ ...load, send, nowMs }),
           close,
         };
       } catch (error) {
