@@ -74,6 +74,10 @@ export const serverConfigSchema = z.object({
     description: 'instances (worker threads) per model where its config names none (0: one per core)',
   }),
   intraOpThreads: count.default(1).meta({ description: 'threads inside one instance' }),
+  packing: z.enum(['auto', 'off']).default('auto').meta({
+    description:
+      'whether texts run without padding (auto: where the graph of a model can be rewritten for it; off: never)',
+  }),
   maxBatchItems: count.default(32).meta({ description: 'texts in one batch at most' }),
   maxBatchTokens: count
     .default(512)

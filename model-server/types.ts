@@ -110,6 +110,8 @@ export interface SessionSettings {
    * take the cores from other instances meanwhile.
    */
   spinsBetweenRuns?: boolean | undefined;
+  /** Whether texts run without padding where that is possible; `auto` when absent. */
+  packing?: 'auto' | 'off' | undefined;
 }
 
 /** What a loaded session says of itself. */
@@ -135,6 +137,8 @@ export interface TextHead {
    * dense layers and R x L x L cells in attention; else every text costs as much as the longest.
    */
   packed: boolean;
+  /** Why they do not; empty when they do. */
+  whyPadded: string;
 }
 
 export interface InstanceState {

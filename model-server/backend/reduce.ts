@@ -1,5 +1,5 @@
 import type { Pooling, TokenBatch } from '../types.ts';
-import type { Forward } from './onnx.ts';
+import type { Forward } from './forward-texts.ts';
 
 export interface ReduceOptions {
   pooling: Pooling;

@@ -9,43 +9,57 @@ export interface OpenSession {
   note: string;
 }
 
+/** A file, or the bytes of one. */
+type Model = string | Uint8Array;
+
 /**
  * Opens a model on the wanted execution provider; operators that it lacks run on the CPU. Where the provider can't be
  * started the whole session runs on the CPU and the note says why, unless the provider is required.
+ * @param model what is opened in place of the settings' file
  * @throws Error when the file is no model that can be run
  */
-export async function openSession(settings: SessionSettings): Promise<OpenSession> {
+export async function openSession(
+  settings: SessionSettings,
+  model: Model = settings.modelFile,
+): Promise<OpenSession> {
   const provider = settings.provider ?? 'cpu';
   if (provider === 'cpu')
-    return { session: await create(settings, ['cpu']), executionProvider: 'cpu', note: '' };
+    return { session: await create({ settings, model }, ['cpu']), executionProvider: 'cpu', note: '' };
   const { deviceId } = settings;
   const device = deviceId !== undefined && provider !== 'webgpu' ? { name: provider, deviceId } : provider;
   try {
-    return { session: await create(settings, [device, 'cpu']), executionProvider: provider, note: '' };
+    return {
+      session: await create({ settings, model }, [device, 'cpu']),
+      executionProvider: provider,
+      note: '',
+    };
   } catch (thrown) {
     const why = firstLine(thrown);
     if (settings.providerRequired) throw new Error(`execution provider ${provider} can't be started: ${why}`);
     const note = `wanted ${provider}, got cpu: ${why}`;
-    return { session: await create(settings, ['cpu']), executionProvider: 'cpu', note };
+    return { session: await create({ settings, model }, ['cpu']), executionProvider: 'cpu', note };
   }
 }
 
 async function create(
-  settings: SessionSettings,
+  { settings, model }: { settings: SessionSettings; model: Model },
   executionProviders: InferenceSession.ExecutionProviderConfig[],
 ): Promise<InferenceSession> {
+  const options: InferenceSession.SessionOptions = {
+    executionProviders,
+    intraOpNumThreads: settings.intraOpThreads,
+    interOpNumThreads: settings.interOpThreads ?? 1,
+    executionMode: settings.executionMode ?? 'sequential',
+    graphOptimizationLevel: settings.graphLevel ?? 'all',
+    enableCpuMemArena: settings.memArena ?? true,
+    // Warnings of the runtime (an operator that runs on the CPU instead) are for its developers.
+    logSeverityLevel: 3,
+    ...(settings.spinsBetweenRuns === false ? { extra: { session: { force_spinning_stop: '1' } } } : {}),
+  };
   try {
-    return await InferenceSession.create(settings.modelFile, {
-      executionProviders,
-      intraOpNumThreads: settings.intraOpThreads,
-      interOpNumThreads: settings.interOpThreads ?? 1,
-      executionMode: settings.executionMode ?? 'sequential',
-      graphOptimizationLevel: settings.graphLevel ?? 'all',
-      enableCpuMemArena: settings.memArena ?? true,
-      // Warnings of the runtime (an operator that runs on the CPU instead) are for its developers.
-      logSeverityLevel: 3,
-      ...(settings.spinsBetweenRuns === false ? { extra: { session: { force_spinning_stop: '1' } } } : {}),
-    });
+    return await (typeof model === 'string'
+      ? InferenceSession.create(model, options)
+      : InferenceSession.create(model, options));
   } catch (thrown) {
     throw explained(thrown);
   }

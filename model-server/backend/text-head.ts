@@ -3,7 +3,7 @@ import type { TensorSpec, TextHead } from '../types.ts';
 const PREFERRED_OUTPUTS = ['last_hidden_state', 'token_embeddings', 'logits', 'sentence_embedding'];
 
 /** The inputs that texts are served through. */
-export const TEXT_INPUTS: readonly string[] = ['input_ids', 'attention_mask', 'token_type_ids'];
+const TEXT_INPUTS: readonly string[] = ['input_ids', 'attention_mask', 'token_type_ids'];
 
 /**
  * The output that texts are served from.
@@ -14,7 +14,7 @@ export function findTextHead(
   inputs: readonly TensorSpec[],
   outputs: readonly TensorSpec[],
   wanted?: string,
-): TextHead {
+): Omit<TextHead, 'packed' | 'whyPadded'> {
   checkInputs(inputs);
   const candidates = wanted === undefined ? PREFERRED_OUTPUTS : [wanted];
   const name = candidates.find((candidate) => outputs.some((output) => output.name === candidate));
@@ -36,7 +36,6 @@ export function findTextHead(
     dimension: isClassifier ? 0 : width,
     labels: isClassifier ? width : 0,
     perToken: output.shape.length === 3,
-    packed: false,
   };
 }
 

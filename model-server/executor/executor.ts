@@ -8,12 +8,16 @@ import { type InstancePlan, workerOptionsOf } from './devices.ts';
 import type { WorkerExecutorOptions } from './executor-options.ts';
 import { openChannel } from './open-channel.ts';
 import type { FromWorker } from './protocol.ts';
+import { ProvenFiles } from './proven-files.ts';
 
 /** The source runs as .ts; a build makes .js of it. */
 export const workerUrl = new URL(
   import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js',
   import.meta.url,
 );
+
+/** Of the whole process: a model that is loaded again has the same file. */
+const provenFiles = new ProvenFiles();
 
 /** Failed batches in a row after which an instance on a CPU has to prove itself; on a GPU it is one. */
 const SUSPECT_AFTER_FAILURES = 3;
@@ -57,7 +61,11 @@ export class WorkerExecutor implements Executor {
       onDeath: (why) => this.#die('crashed', why),
     });
     this.#channel.ended.then(this.#gone.resolve);
-    this.#channel.post({ type: 'open', options: { ...options.session, ...workerOptionsOf(options.plan) } });
+    this.#channel.post({
+      type: 'open',
+      options: { ...options.session, ...workerOptionsOf(options.plan) },
+      provenFiles: provenFiles.marks,
+    });
     // Loads take their turn, so one without an end would keep every other model from being loaded.
     const { watchdogMs } = options;
     const limitMs = watchdogMs === 0 ? 0 : Math.max(LOAD_LIMIT_MS, watchdogMs * 10);
@@ -190,11 +198,12 @@ export class WorkerExecutor implements Executor {
     }
   }
 
-  #onReady({ info, note, residentBytes }: Extract<FromWorker, { type: 'ready' }>): void {
+  #onReady({ info, note, residentBytes, provenFile }: Extract<FromWorker, { type: 'ready' }>): void {
     this.#disarm?.();
     this.#executionProvider = info.executionProvider;
     this.#note = [this.#note, note].filter((part) => part !== '').join('; ');
     this.#residentBytes = residentBytes;
+    provenFiles.add(provenFile);
     const ready = () => {
       this.#state = 'idle';
       this.#opened.resolve(info);

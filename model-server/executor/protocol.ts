@@ -7,13 +7,21 @@ export interface WorkerOptions extends SessionSettings {
 }
 
 export type ToWorker =
-  | { type: 'open'; options: WorkerOptions }
+  /** `provenFiles` are marks of files whose rewritten graphs need not be compared with the file again. */
+  | { type: 'open'; options: WorkerOptions; provenFiles: readonly string[] }
   | { type: 'run'; batch: Batch }
   | { type: 'close' };
 
 /** `residentBytes` is what the process of the worker takes; undefined for a thread, which has no memory of its own. */
 export type FromWorker =
-  | { type: 'ready'; info: BackendInfo; note: string; residentBytes: number | undefined }
+  | {
+      type: 'ready';
+      info: BackendInfo;
+      note: string;
+      residentBytes: number | undefined;
+      /** The mark of a file whose rewritten graph holds; absent when it runs as it is. */
+      provenFile?: string | undefined;
+    }
   | { type: 'loadFailed'; message: string }
   | {
       type: 'result';

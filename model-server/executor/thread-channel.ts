@@ -1,9 +1,12 @@
 import { Worker } from 'node:worker_threads';
 import type { Channel, ChannelOptions } from './channel.ts';
 
+/** A worker runs one session and makes little garbage of its own; without a limit its nursery grows to many times that. */
+const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2 };
+
 /** Starts a worker thread. */
 export function openThread({ program, onMessage, onDeath }: ChannelOptions): Channel {
-  const worker = new Worker(program);
+  const worker = new Worker(program, { resourceLimits: RESOURCE_LIMITS });
   const ended = Promise.withResolvers<void>();
   worker.on('message', onMessage);
   worker.on('error', (error) => onDeath(error.message));

@@ -16,12 +16,12 @@ const port = openWorkerPort();
 const text = (thrown: unknown) => (thrown instanceof Error ? thrown.message : String(thrown));
 let opened: Opened | undefined;
 
-async function open(options: WorkerOptions): Promise<void> {
+async function open(options: WorkerOptions, provenFiles: readonly string[]): Promise<void> {
   try {
-    const backend = await OnnxBackend.open(options);
+    const backend = await OnnxBackend.open(options, provenFiles);
     opened = { backend, options };
-    const { info, note } = backend;
-    port.send({ type: 'ready', info, note, residentBytes: port.residentBytes() });
+    const { info, note, provenFile } = backend;
+    port.send({ type: 'ready', info, note, residentBytes: port.residentBytes(), provenFile });
   } catch (thrown) {
     port.send({ type: 'loadFailed', message: text(thrown) });
     port.close();
@@ -54,7 +54,7 @@ async function runTensors({ backend }: Opened, batch: TensorBatch): Promise<void
 }
 
 async function handle(message: ToWorker): Promise<void> {
-  if (message.type === 'open') return open(message.options);
+  if (message.type === 'open') return open(message.options, message.provenFiles);
   if (message.type === 'close') {
     // Without release the session's memory stays with the process after the thread has ended.
     const last = opened;

@@ -9,6 +9,7 @@ import type { ModelState } from './reports.ts';
 export interface ModelDefaults {
   instances: number;
   intraOpThreads: number;
+  packing: 'auto' | 'off';
   maxBatchItems: number;
   maxBatchTokens: number;
   batchOverheadTokens: number;

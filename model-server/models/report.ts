@@ -1,7 +1,7 @@
 import type { TensorSpec } from '../types.ts';
 import type { VersionHost } from './host.ts';
 import type { Model } from './model.ts';
-import type { MemoryReport, VersionDetails, VersionReport } from './reports.ts';
+import type { MemoryReport, SourcedValue, VersionDetails, VersionReport } from './reports.ts';
 import type { ModelVersion } from './version.ts';
 import type { PlacedVersion } from './versions.ts';
 
@@ -38,10 +38,18 @@ export function detailsOf(report: VersionReport, version: ModelVersion): Version
   return {
     ...report,
     folder: version.files.versionFolder,
-    effectiveConfig: description?.origins ?? [],
+    effectiveConfig: [...(description?.origins ?? []), ...batchesOf(version)],
     inputs: description?.config.inputs.map(textOf) ?? [],
     outputs: description?.config.outputs.map(textOf) ?? [],
   };
+}
+
+/** How the batches of a loaded text model run, which only its graph could tell. */
+function batchesOf({ loaded }: ModelVersion): SourcedValue[] {
+  const head = loaded?.text?.head;
+  if (head === undefined) return [];
+  const value = head.packed ? 'packed, without padding' : `padded: ${head.whyPadded}`;
+  return [{ field: 'batches', value, source: 'model.onnx' }];
 }
 
 const NOTHING_KNOWN: Omit<VersionReport, 'name' | 'version' | 'reason'> = {

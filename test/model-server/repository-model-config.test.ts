@@ -298,6 +298,7 @@ describe('config.pbtxt', () => {
         optimization { graph { level: 1 } }
         parameters { key: "intra_op_thread_count" value { string_value: "2" } }
         parameters { key: "inter_op_thread_count" value { string_value: "0" } }
+        parameters { key: "packing" value { string_value: "off" } }
         parameters { key: "execution_mode" value { string_value: "1" } }
         parameters { key: "enable_mem_arena" value { string_value: "0" } }
         parameters { key: "isolation" value { string_value: "process" } }
@@ -322,6 +323,7 @@ describe('config.pbtxt', () => {
       ],
       graphLevel: 'extended',
       intraOpThreads: 2,
+      packing: 'off',
       interOpThreads: undefined,
       executionMode: 'parallel',
       memArena: false,

@@ -10,6 +10,7 @@ export const shippedRepository = fileURLToPath(new URL('../../model-repository',
 export const defaults: ModelDefaults = {
   instances: 2,
   intraOpThreads: 1,
+  packing: 'auto',
   maxBatchItems: 32,
   maxBatchTokens: 1024,
   batchOverheadTokens: 8,

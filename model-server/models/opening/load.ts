@@ -70,6 +70,7 @@ async function openParts(parts: Parts, host: VersionHost): Promise<Loaded> {
     const tokenizer = isText ? TextTokenizer.load([files.versionFolder, files.folder]) : undefined;
     const info = await opening;
     const text = tokenizer && info.text && { tokenizer, head: info.text };
+    if (text && !text.head.packed) host.log.debug({ owner, why: text.head.whyPadded }, 'texts are padded');
     const warming = new AbortController();
     const sound = await proveSound({ ...parts, pool, info, text }, { host, signal: warming.signal });
     // Once more: it may have waited for room, and then have read what was just being written.
@@ -107,6 +108,7 @@ function makePool({ owner, description: { config }, files, instances }: Parts, h
       executionMode: config.executionMode,
       memArena: config.memArena,
       graphLevel: config.graphLevel,
+      packing: config.packing ?? defaults.packing,
     },
     instances,
     isolation: config.isolation,

@@ -9,6 +9,7 @@ export interface Parameters {
   executionMode?: 'sequential' | 'parallel';
   memArena?: boolean;
   isolation?: 'thread' | 'process';
+  packing?: 'auto' | 'off';
   keepAliveMs?: number;
   preload?: boolean;
   maxTokens?: number;
@@ -77,6 +78,7 @@ const KINDS: Record<string, Kind> = {
   }),
   enable_mem_arena: choice('memArena', { 0: false, 1: true, false: false, true: true }),
   isolation: choice('isolation', { thread: 'thread', process: 'process' }),
+  packing: choice('packing', { auto: 'auto', off: 'off' }),
   keep_alive_secs: keepAlive,
   preload: choice('preload', { true: true, false: false }),
   max_tokens: wholeNumber('maxTokens', 1, 1_000_000),

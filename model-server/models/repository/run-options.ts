@@ -23,6 +23,8 @@ export interface RunOptions {
   interOpThreads: number | undefined;
   executionMode: 'sequential' | 'parallel';
   memArena: boolean;
+  /** Undefined: the server's default. */
+  packing: 'auto' | 'off' | undefined;
   graphLevel: 'basic' | 'extended' | 'all';
 }
 
@@ -78,5 +80,6 @@ export function readRunOptions(message: TritonMessage, values: Parameters, origi
     interOpThreads: orServer('inter_op_thread_count', values.interOpThreads),
     executionMode: parameter('execution_mode', values.executionMode, 'sequential'),
     memArena: parameter('enable_mem_arena', values.memArena, true),
+    packing: orServer('packing', values.packing),
   };
 }
