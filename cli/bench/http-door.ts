@@ -5,6 +5,9 @@ import { DISCONNECTED, type Door, type DoorOptions, OK, UNANSWERED } from './doo
 /** Of an error body no more is read. */
 const MOST_ERROR_BYTES = 8192;
 
+/** Beyond that requests wait here, which counts as their latency; a process may not have that many files open. */
+const MOST_SOCKETS = 512;
+
 interface Call extends ClientRequest {
   slot: number;
   door: HttpDoor;
@@ -21,7 +24,7 @@ interface Answer extends IncomingMessage {
 /** HTTP/1.1 requests over connections that are kept. */
 export class HttpDoor implements Door {
   readonly #options: DoorOptions;
-  readonly #agent = new Agent({ keepAlive: true, scheduling: 'lifo' });
+  readonly #agent = new Agent({ keepAlive: true, scheduling: 'lifo', maxSockets: MOST_SOCKETS });
   readonly #calls = new Set<Call>();
   readonly #target: { host: string; port: number; path: string };
 

@@ -46,10 +46,10 @@ export function command(): Command {
           onProgress: progress.tell,
         });
         progress.clear();
-        if (options.report !== undefined) await writeReport(options.report, asMarkdown(heading, summary));
         console.log(
           options.json ? JSON.stringify({ ...heading, ...summary }, null, 2) : asText(heading, summary),
         );
+        if (options.report !== undefined) await writeReport(options.report, asMarkdown(heading, summary));
       } finally {
         progress.clear();
         process.off('SIGINT', onInterrupt);

@@ -175,6 +175,18 @@ describe('a run', () => {
   });
 });
 
+test('a report that can not be written does not cost the figures', async () => {
+  const server = await startFakeEmbedServer();
+  const report = join(folder, 'none', 'report.md');
+  const { code, out, err } = await nereid([
+    'bench',
+    ...['--server-address', server.address, ...short, ...noMetrics, '--report', report],
+  ]);
+  expect(code).toBe(1);
+  expect(out).toMatch(/^texts\/s +\d/m);
+  expect(err).toMatch(/--report .*report\.md can't be written: ENOENT/);
+});
+
 describe('errors say what to do', () => {
   test('no server', async () => {
     const { code, err } = await nereid(['bench', '--server-address', '127.0.0.1:1']);
