@@ -4,6 +4,7 @@ import { CommandFailure } from '../exit-codes.ts';
 import { closedLoop } from './closed-loop.ts';
 import type { Workload } from './lengths.ts';
 import type { Overlay } from './overlay.ts';
+import type { LoopFigures, Measured } from './point.ts';
 import type { Bench } from './search.ts';
 import { startServer } from './server.ts';
 import { type NextText, textsOf } from './texts.ts';
@@ -37,7 +38,7 @@ export function openBench({ model, overlay, workload }: BenchOptions): Bench {
         const nowMs = () => performance.now();
         await closedLoop({ ...WARM_UP, signal, send, nowMs });
         return {
-          measure: (load) => closedLoop({ ...load, send, nowMs }),
+          measure: (load) => withClientCores(nowMs, () => closedLoop({ ...load, send, nowMs })),
           close,
         };
       } catch (error) {
@@ -46,6 +47,13 @@ export function openBench({ model, overlay, workload }: BenchOptions): Bench {
       }
     },
   };
+}
+
+async function withClientCores(nowMs: () => number, loop: () => Promise<LoopFigures>): Promise<Measured> {
+  const [before, startedMs] = [process.cpuUsage(), nowMs()];
+  const figures = await loop();
+  const { user, system } = process.cpuUsage(before);
+  return { ...figures, clientCores: (user + system) / 1000 / (nowMs() - startedMs) };
 }
 
 async function refuseUnlessEmbeds(client: ModelServer, model: string): Promise<void> {

@@ -1,4 +1,4 @@
-import type { Measured } from './point.ts';
+import type { LoopFigures } from './point.ts';
 
 export interface Loop {
   /** Callers, each of which sends its next request when its last one is answered. */
@@ -19,7 +19,13 @@ const WARM_UP_SHARE = 0.2;
  * end; throughput is what was answered between the two.
  * @throws the first failure of a request; the signal's reason
  */
-export async function closedLoop({ concurrency, durationMs, signal, send, nowMs }: Loop): Promise<Measured> {
+export async function closedLoop({
+  concurrency,
+  durationMs,
+  signal,
+  send,
+  nowMs,
+}: Loop): Promise<LoopFigures> {
   const startedMs = nowMs();
   const warmMs = startedMs + durationMs * WARM_UP_SHARE;
   const endMs = startedMs + durationMs;

@@ -9,12 +9,18 @@ export interface Candidate {
   queueDelayUs: number;
 }
 
-/** What one measurement has found. */
-export interface Measured {
+/** What callers have found. */
+export interface LoopFigures {
   textsPerSecond: number;
   p50Ms: number;
   p99Ms: number;
   requests: number;
+}
+
+/** What one measurement has found. */
+export interface Measured extends LoopFigures {
+  /** Processor that the callers took, in cores; they live on one. */
+  clientCores: number;
 }
 
 /** One measurement of one candidate. */

@@ -9,6 +9,8 @@ const HEADINGS = ['', 'INSTANCES', 'THREADS', 'TOKENS', 'DELAY', 'IN FLIGHT', 'T
 
 /** Below this, one slow request is the p99. */
 const FEW_REQUESTS = 100;
+/** A client that takes this much of the one core it can use may be what was measured. */
+const BUSY_CLIENT_CORES = 0.9;
 
 /** Every point, what was chosen and why, and its configuration. */
 export function report(finding: Finding): string {
@@ -41,13 +43,16 @@ export function verdict({ model, choice, targetP99Ms }: Finding): string {
 
 /** What makes the figures worth less. */
 function doubts({ choice, disturbance }: Finding): string[] {
-  const { requests } = choice.point;
+  const { requests, clientCores } = choice.point;
   return [
     ...(requests >= FEW_REQUESTS
       ? []
       : [
           `Its p99 is the slowest of only ${requests} requests; more time (--budget-secs) gives a better figure.`,
         ]),
+    ...(clientCores < BUSY_CLIENT_CORES
+      ? []
+      : [`In doubt: the client took ${clientCores.toFixed(2)} of its one core, so the server may do more.`]),
     ...(disturbance === undefined ? [] : [`In doubt: ${disturbance}.`]),
   ];
 }
@@ -93,7 +98,16 @@ function wireCandidate({ instances, threads, batchTokens, queueDelayUs }: Point[
   return { instances, threads, max_batch_tokens: batchTokens, queue_delay_us: queueDelayUs };
 }
 
-function wirePoint({ candidate, concurrency, textsPerSecond, p50Ms, p99Ms, requests, confirmed }: Point) {
+function wirePoint({
+  candidate,
+  concurrency,
+  textsPerSecond,
+  p50Ms,
+  p99Ms,
+  requests,
+  clientCores,
+  confirmed,
+}: Point) {
   const round = (value: number) => Number(value.toFixed(2));
   return {
     ...wireCandidate(candidate),
@@ -102,6 +116,7 @@ function wirePoint({ candidate, concurrency, textsPerSecond, p50Ms, p99Ms, reque
     p50_ms: round(p50Ms),
     p99_ms: round(p99Ms),
     requests,
+    client_cores: round(clientCores),
     confirmed,
   };
 }

@@ -197,6 +197,7 @@ function merged(point: Point, again: Measured): Point {
     p50Ms: mean(point.p50Ms, again.p50Ms),
     p99Ms: Math.max(point.p99Ms, again.p99Ms),
     requests,
+    clientCores: Math.max(point.clientCores, again.clientCores),
     confirmed: true,
   };
 }

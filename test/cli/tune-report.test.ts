@@ -22,9 +22,26 @@ const before = {
   p50Ms: 8,
   p99Ms: 20.4,
   requests: 400,
+  clientCores: 0.2,
 };
-const best = { candidate: wide, concurrency: 16, textsPerSecond: 1200, p50Ms: 12, p99Ms: 41, requests: 90 };
-const slow = { candidate: wide, concurrency: 32, textsPerSecond: 1300, p50Ms: 25, p99Ms: 70, requests: 800 };
+const best = {
+  candidate: wide,
+  concurrency: 16,
+  textsPerSecond: 1200,
+  p50Ms: 12,
+  p99Ms: 41,
+  requests: 90,
+  clientCores: 0.95,
+};
+const slow = {
+  candidate: wide,
+  concurrency: 32,
+  textsPerSecond: 1300,
+  p50Ms: 25,
+  p99Ms: 70,
+  requests: 800,
+  clientCores: 0.5,
+};
 const [pBefore, pBest, pSlow] = [before, best, slow].map((point) => ({
   ...point,
   confirmed: point === best,
@@ -63,6 +80,7 @@ describe('the report', () => {
     expect(text).toContain('could not be measured: 2 x 1 threads, 512 tokens, 0 us: no memory');
     expect(text).toContain('The time was over before the search was complete');
     expect(text).toContain('Its p99 is the slowest of only 90 requests');
+    expect(text).toContain('the client took 0.95 of its one core');
     expect(text).toContain('In doubt: other programs took the processor');
     expect(text).toContain(fragment(finding).trimEnd());
   });

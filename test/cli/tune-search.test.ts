@@ -56,7 +56,7 @@ async function onPaper(
 function paperFigures(capacity: number, concurrency: number): Measured {
   const textsPerSecond = Math.min(capacity, (1000 * concurrency) / ALONE_MS);
   const p50Ms = (1000 * concurrency) / textsPerSecond;
-  return { textsPerSecond, p50Ms, p99Ms: 1.5 * p50Ms, requests: 1000 };
+  return { textsPerSecond, p50Ms, p99Ms: 1.5 * p50Ms, requests: 1000, clientCores: 0.1 };
 }
 
 describe('the coarse layouts', () => {
@@ -105,7 +105,7 @@ test('neighbours differ in one value, fit the cores, and wait no longer than a q
 
 describe('the next concurrency', () => {
   const rung = (concurrency: number, textsPerSecond: number, p99Ms: number): Rung => {
-    return { concurrency, textsPerSecond, p99Ms, p50Ms: p99Ms, requests: 100 };
+    return { concurrency, textsPerSecond, p99Ms, p50Ms: p99Ms, requests: 100, clientCores: 0 };
   };
   test.each<[string, Rung[], number | undefined]>([
     ['begins where it is told', [], 2],
@@ -130,7 +130,16 @@ describe('the next concurrency', () => {
 describe('the choice', () => {
   const candidate = { instances: 1, threads: 1, batchTokens: 512, queueDelayUs: 0 };
   const point = (textsPerSecond: number, p99Ms: number): Point => {
-    return { candidate, concurrency: 1, confirmed: false, requests: 1, p50Ms: 1, textsPerSecond, p99Ms };
+    return {
+      candidate,
+      concurrency: 1,
+      confirmed: false,
+      requests: 1,
+      clientCores: 0,
+      p50Ms: 1,
+      textsPerSecond,
+      p99Ms,
+    };
   };
   test('is the highest throughput within the target', () => {
     const points = [point(100, 10), point(300, 51), point(200, 50), point(200, 40)];
