@@ -157,4 +157,6 @@ function report({ counts, parts, samples, spoilt, mostGrowth, json }: Outcome): 
   process.exitCode = unexpected.length + grown.length === 0 ? 0 : 1;
 }
 
+// Servers and loads end with the connection to this process.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 await main();

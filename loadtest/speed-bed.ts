@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { existsSync, rmSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, readdir } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -129,7 +129,8 @@ export class SpeedBed implements AsyncDisposable {
   /** A repository around the folder's files, for they lie flat in it. */
   async #fp32Repository(): Promise<string> {
     const repository = await mkdtemp(join(tmpdir(), 'nereid-speed-'));
-    this.#started.defer(() => rm(repository, { recursive: true, force: true }));
+    // Also when the run is ended by a signal; nothing asynchronous is done then.
+    process.once('exit', () => rmSync(repository, { recursive: true, force: true }));
     const model = join(repository, 'fp32');
     await mkdir(join(model, '1'), { recursive: true });
     for (const name of await readdir(this.#fp32!))

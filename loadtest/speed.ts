@@ -96,4 +96,6 @@ function markdown(cells: readonly (readonly string[])[]): string {
   return `${[...head, ...cells.map(line)].join('\n')}\n`;
 }
 
+// Servers and loads end with the connection to this process.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 await main();
