@@ -1,5 +1,5 @@
 import { request as httpRequest } from 'node:http';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { ServingPort } from '../../model-server/api/ports.ts';
 import { ServingError } from '../../model-server/errors.ts';
 import { EmbedRequestSchema } from '../../proto/gen/serving_pb.js';
@@ -79,6 +79,29 @@ describe('a call that fails', () => {
     await expect.poll(() => calls).toMatchObject([{ method: 'Embed', reason: 'CANCELLED' }]);
     expect(seen).toEqual([]);
   });
+});
+
+it('an answered call has neither ended early nor left a timer behind', async () => {
+  const { seen, serving } = embedding();
+  const signals: AbortSignal[] = [];
+  const embed: ServingPort['embed'] = (...args) => {
+    signals.push(args[2].signal!);
+    return serving.embed(...args);
+  };
+  const { close } = await start({ serving: fakeServing({ embed }) });
+  const set = vi.spyOn(globalThis, 'setTimeout');
+  const cleared = vi.spyOn(globalThis, 'clearTimeout');
+  onTestFinished(() => void vi.restoreAllMocks());
+  expect(await embedJson({ inputs: ['a'] }, { 'connect-timeout-ms': '7654321' })).toMatchObject({
+    status: 200,
+  });
+  await close();
+  expect([seen.length, signals[0]!.aborted]).toEqual([1, false]);
+  const deadlines = set.mock.calls.flatMap(([, delayMs], index) =>
+    delayMs! > 7_000_000 && delayMs! <= 7_654_321 ? [set.mock.results[index]!.value] : [],
+  );
+  expect(deadlines).toHaveLength(1);
+  expect(cleared.mock.calls.flat()).toContain(deadlines[0]);
 });
 
 it('a call that runs is in flight, is finished while the server closes, and ends its connection', async () => {
