@@ -45,7 +45,7 @@ export interface SearchResult {
 const LEAST_MEASURE_MS = 400;
 const MOST_MEASURE_MS = 4000;
 /** What is expected of a search when its time is shared out. */
-const EXPECTED = { startMs: 1500, rungs: 6, refinements: 6 };
+const EXPECTED = { startMs: 1500, rungs: 8, refinements: 6 };
 /** Confirming takes so many measurements' time for one. */
 const CONFIRM_FACTOR = 2;
 const MOST_CONFIRMATIONS = 3;
@@ -126,13 +126,27 @@ class Search {
         const concurrency = nextConcurrency(rungs, { first, targetP99Ms });
         if (concurrency === undefined || !this.#hasTime(reserveMs + this.#measureMs)) return;
         onStep?.(`${nameOf(candidate)}, ${concurrency} at a time`);
-        const rung = { concurrency, ...(await this.#measure(session, concurrency)) };
-        rungs.push(rung);
-        const point: Point = { ...rung, candidate, confirmed: false };
-        this.#points.push(point);
+        const once = {
+          ...(await this.#measure(session, concurrency)),
+          concurrency,
+          candidate,
+          confirmed: false,
+        };
+        this.#points.push(once);
+        const point = await this.#believed(once, session, reserveMs);
+        rungs.push(point);
         onPoint?.(point);
       }
     });
+  }
+
+  /** A point that breaks the target is measured again: something else may have taken the cores for a moment. */
+  async #believed(once: Point, session: Session, reserveMs: number): Promise<Point> {
+    if (once.p99Ms <= this.#options.targetP99Ms || !this.#hasTime(reserveMs + this.#measureMs)) return once;
+    const again = { ...once, ...(await this.#measure(session, once.concurrency)) };
+    if (again.p99Ms >= once.p99Ms) return once;
+    this.#points[this.#points.indexOf(once)] = again;
+    return again;
   }
 
   #measure(session: Session, concurrency: number, factor = 1): Promise<Measured> {

@@ -185,6 +185,22 @@ describe('the search', () => {
     expect(found.ended).toBe('complete');
   });
 
+  test('one bad moment does not end the way up', async () => {
+    let isBad = false;
+    const before = (measurement: number) => {
+      isBad = measurement === 2;
+    };
+    const found = await onPaper(
+      { capacity: () => (isBad ? 10 : 1000), before },
+      { cores: 1, targetP99Ms: 50 },
+    );
+    expect(found.points.slice(0, 3)).toMatchObject([
+      { concurrency: 1, p99Ms: 6 },
+      { concurrency: 2, p99Ms: 6 },
+      { concurrency: 4, p99Ms: 6 },
+    ]);
+  });
+
   test('a point that does not hold a second time gives way to the next', async () => {
     let lucky = true;
     const capacity = (candidate: Candidate) => {
