@@ -71,9 +71,20 @@ export const serverConfigSchema = z.object({
       'milliseconds after which an instance that does not finish its batch is taken for dead (a load may take ten times that, and at least ten minutes)',
   }),
   instances: z.coerce.number().int().min(0).default(0).meta({
-    description: 'instances (worker threads) per model where its config names none (0: one per core)',
+    description:
+      'instances (worker threads) per model where its config names none (0: one per core, or what has been measured to be best)',
   }),
-  intraOpThreads: count.default(1).meta({ description: 'threads inside one instance' }),
+  intraOpThreads: wholeNumber
+    .default(0)
+    .meta({ description: 'threads inside one instance (0: 1, or what has been measured to be best)' }),
+  tuneMs: wholeNumber.default(1500).meta({
+    description:
+      'milliseconds that the first load of a model on a machine may spend on finding the best instances and threads, where neither its config nor --instances or --intra-op-threads names any (0: none; one instance per core)',
+  }),
+  cacheDir: z.string().default('').meta({
+    description:
+      'folder that remembers what has been measured on this machine (empty: nereid in $XDG_CACHE_HOME or ~/.cache)',
+  }),
   packing: z.enum(['auto', 'off']).default('auto').meta({
     description:
       'whether texts run without padding (auto: where the graph of a model can be rewritten for it; off: never)',

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, homedir } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type ApiDeps, InFlight } from './api/call.ts';
 import { listenGrpc } from './api/grpc/server.ts';
@@ -17,6 +17,9 @@ import { addCacheMetrics, type Metrics, makeMetrics } from './metrics.ts';
 import { Admin } from './models/admin.ts';
 import { DiskTier } from './models/embedding-cache/disk-tier.ts';
 import { EmbeddingCache } from './models/embedding-cache/embedding-cache.ts';
+import type { Tuning } from './models/host.ts';
+import { cacheFolder } from './models/layout/cache-folder.ts';
+import { LayoutCache } from './models/layout/layout-cache.ts';
 import { Lifecycle } from './models/lifecycle.ts';
 import type { Names } from './models/registry.ts';
 
@@ -116,7 +119,14 @@ function makeLifecycle(
     loadModels: namesOf(config.loadModel),
     preload: namesOf(config.preload),
     pollMs: config.repositoryPollSecs * 1000,
-    defaults: { ...config, instances: config.instances || availableParallelism(), keepAliveMs },
+    defaults: {
+      ...config,
+      instances: config.instances || availableParallelism(),
+      intraOpThreads: config.intraOpThreads || 1,
+      fixed: { instances: config.instances > 0, intraOpThreads: config.intraOpThreads > 0 },
+      keepAliveMs,
+    },
+    tuning: tuningOf(config, log),
     budgetBytes: bytes(config.memoryBudgetMb),
     gpuBudgetBytes: bytes(config.gpuMemoryBudgetMb),
     floorBytes: bytes(config.memoryFloorMb),
@@ -149,6 +159,13 @@ function makeEmbeddingCache(config: ServerConfig, log: Log): EmbeddingCache {
     ? new DiskTier({ folder, limitBytes: embeddingCacheDiskMb * MB, ttlMs, log })
     : undefined;
   return new EmbeddingCache({ budgetBytes: embeddingCacheMb * MB, ttlMs, disk });
+}
+
+function tuningOf({ tuneMs, cacheDir }: ServerConfig, log: Log): Tuning | undefined {
+  if (tuneMs === 0) return undefined;
+  const folder = cacheDir || cacheFolder(process.env.XDG_CACHE_HOME, homedir);
+  const cache = folder === undefined ? undefined : new LayoutCache(folder, log);
+  return { tuneMs, cores: availableParallelism(), cache };
 }
 
 /** Names with commas between them; `all` and `*` are all of them, `none` and nothing none. */

@@ -148,7 +148,7 @@ export interface InstanceState {
   threads: number;
   state: 'starting' | 'idle' | 'busy' | 'crashed' | 'unhealthy' | 'closed';
   isolation: 'thread' | 'process';
-  /** What was wanted and what was got, when that differs; else empty. */
+  /** What was wanted and what was got, when that differs; of one that has died, why; else empty. */
   note: string;
 }
 

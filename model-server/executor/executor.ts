@@ -292,6 +292,7 @@ export class WorkerExecutor implements Executor {
   #die(how: 'crashed' | 'unhealthy' | 'closed', why: string): void {
     if (this.#isDead()) return;
     this.#disarm?.();
+    this.#note = why;
     const wasReady = this.#state !== 'starting';
     if (wasReady) this.#state = this.#isClosing ? 'closed' : how;
     else this.#failLoad(`it died while it loaded: ${why}`, { retryAfterMs: 1000 });

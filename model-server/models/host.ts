@@ -1,6 +1,7 @@
 import type { AvailableDevices } from '../executor/devices.ts';
 import type { Log } from '../log.ts';
 import type { Admission, SchedulerObserver } from '../scheduler/scheduler-options.ts';
+import type { LayoutCache } from './layout/layout-cache.ts';
 import type { MemoryBudget } from './memory/budget.ts';
 import type { LoadGate } from './memory/measure.ts';
 import type { ModelState } from './reports.ts';
@@ -21,6 +22,18 @@ export interface ModelDefaults {
   warmUpMs: number;
   watchdogMs: number;
   keepAliveMs: number;
+  /** Which of them the operator has set, so that nothing is measured in their place. */
+  fixed?: { instances: boolean; intraOpThreads: boolean } | undefined;
+}
+
+/** How the best layout of a model is found where nobody names one. */
+export interface Tuning {
+  /** Longest that opening and timing layouts may take. */
+  tuneMs: number;
+  /** Cores to share. */
+  cores: number;
+  /** Undefined where nothing can be remembered. */
+  cache: LayoutCache | undefined;
 }
 
 /** Name and version of what something is told about. */
@@ -55,6 +68,8 @@ export interface VersionHost {
   gate: LoadGate;
   /** Of the processes that instances have of their own. */
   childEnv: Readonly<Record<string, string>>;
+  /** Undefined: nothing is measured. */
+  tuning?: Tuning | undefined;
   /** What models can run on; asked once. */
   devices: () => Promise<AvailableDevices>;
   /** Aborted when everything is to end at once; loads under way fail then. */

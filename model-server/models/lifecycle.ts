@@ -3,7 +3,7 @@ import type { AvailableDevices } from '../executor/devices.ts';
 import type { Log } from '../log.ts';
 import { EmbeddingCache } from './embedding-cache/embedding-cache.ts';
 import { SharedEmbedder } from './embedding-cache/shared-embedder.ts';
-import type { ModelDefaults, ModelObserver, VersionHost, VersionName } from './host.ts';
+import type { ModelDefaults, ModelObserver, Tuning, VersionHost, VersionName } from './host.ts';
 import { MemoryBudget, type MemoryBudgetOptions } from './memory/budget.ts';
 import { LoadGate } from './memory/measure.ts';
 import { RUNTIME_BYTES } from './memory/predict.ts';
@@ -33,6 +33,8 @@ export interface LifecycleOptions {
   devices: () => Promise<AvailableDevices>;
   /** Of the processes that instances have of their own; without the server's secrets. */
   childEnv: Readonly<Record<string, string>>;
+  /** How layouts are found where nobody names one; absent: nothing is measured. */
+  tuning?: Tuning | undefined;
   observe: (version: VersionName) => ModelObserver | undefined;
   /** Told when a model's state has changed, or an instance has come back. */
   onState: () => void;
@@ -94,6 +96,7 @@ export class Lifecycle {
       gate: new LoadGate({ residentBytes }),
       devices,
       childEnv: options.childEnv,
+      tuning: options.tuning,
       signal: this.#aborting.signal,
     };
     const watch = new RepositoryWatch(options.repository, options.watch);

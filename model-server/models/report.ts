@@ -38,7 +38,8 @@ export function detailsOf(report: VersionReport, version: ModelVersion): Version
   return {
     ...report,
     folder: version.files.versionFolder,
-    effectiveConfig: [...(description?.origins ?? []), ...batchesOf(version)],
+    // What has been loaded knows more: how many instances and threads were found to be best.
+    effectiveConfig: [...((version.loaded ?? description)?.origins ?? []), ...batchesOf(version)],
     inputs: description?.config.inputs.map(textOf) ?? [],
     outputs: description?.config.outputs.map(textOf) ?? [],
   };
@@ -81,7 +82,9 @@ function reportOf(
     name: files.name,
     version: files.version,
     state: version.state,
-    reason: [version.reason, problem, newer, drained].filter((text) => text !== '').join('; '),
+    reason: [version.reason, problem, newer, drained, whyDown(version)]
+      .filter((text) => text !== '')
+      .join('; '),
     // When none that is wanted works, an older one stands in.
     served: isServed,
     answers: isServed && model.wanted && !model.draining && canAnswer(version),
@@ -99,6 +102,13 @@ function reportOf(
       ...model.folder.problems,
     ],
   };
+}
+
+/** Why no instance works though the version is loaded; empty when one does. */
+function whyDown({ loaded, instances, state }: ModelVersion): string {
+  if (state !== 'ready' || loaded === undefined || loaded.pool.healthy) return '';
+  const notes = [...new Set(instances.map(({ note }) => note))].filter((note) => note !== '');
+  return ['no instance works at the moment', ...notes].join(': ');
 }
 
 /** What has served before is loaded again by its next request; what never has may turn out not to work. */

@@ -31,7 +31,14 @@ const embedTypes: [typeof EmbedRequestSchema, typeof EmbedResponseSchema] = [
 let server: RunningServer;
 let client: TestClient;
 beforeAll(async () => {
-  const free = { grpcPort: 0, httpPort: 0, metricsPort: 0, logLevel: 'silent', maxInputsPerCall: 2000 };
+  const free = {
+    grpcPort: 0,
+    httpPort: 0,
+    metricsPort: 0,
+    logLevel: 'silent',
+    maxInputsPerCall: 2000,
+    tuneMs: 0,
+  };
   // What is computed is looked at here; grpc-cache.test.ts looks at what is not.
   const embeddingCacheMb = 0;
   server = await run(

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { LoadGate } from '../../model-server/models/memory/measure.ts';
 
+/** No least that is believed. */
+const none = () => 0;
+
 function setUp(runtimeBytes = 0) {
   const memory = { bytes: 1_000 };
   const gate = new LoadGate({ residentBytes: () => memory.bytes, runtimeBytes });
@@ -19,7 +22,7 @@ describe('measured loads', () => {
       log.push(`${name} ends`);
       return name;
     };
-    const all = [gate.measured(load('a', 70, first.promise), 0), gate.measured(load('b', 30), 0)];
+    const all = [gate.measured(load('a', 70, first.promise), none), gate.measured(load('b', 30), none)];
     await new Promise((resolve) => setImmediate(resolve));
     expect(log).toEqual(['a begins']);
     first.resolve();
@@ -35,8 +38,8 @@ describe('measured loads', () => {
     const shrink = async () => {
       memory.bytes -= 100;
     };
-    expect((await gate.measured(shrink, 25)).grownBytes).toBe(25);
-    expect((await gate.measured(shrink, 0)).grownBytes).toBe(0);
+    expect((await gate.measured(shrink, () => 25)).grownBytes).toBe(25);
+    expect((await gate.measured(shrink, none)).grownBytes).toBe(0);
   });
 
   it('takes the runtime off the first load that works', async () => {
@@ -47,9 +50,9 @@ describe('measured loads', () => {
     const fail = async () => {
       throw new Error('torn file');
     };
-    await expect(gate.measured(fail, 0)).rejects.toThrow('torn file');
-    expect((await gate.measured(grow, 0)).grownBytes).toBe(12);
-    expect((await gate.measured(grow, 0)).grownBytes).toBe(60);
+    await expect(gate.measured(fail, none)).rejects.toThrow('torn file');
+    expect((await gate.measured(grow, none)).grownBytes).toBe(12);
+    expect((await gate.measured(grow, none)).grownBytes).toBe(60);
   });
 
   it('a load that fails late may have brought the runtime already', async () => {
@@ -61,8 +64,8 @@ describe('measured loads', () => {
     const grow = async () => {
       memory.bytes += 20;
     };
-    await expect(gate.measured(failLate, 0)).rejects.toThrow('no such output');
-    expect((await gate.measured(grow, 0)).grownBytes).toBe(20);
+    await expect(gate.measured(failLate, none)).rejects.toThrow('no such output');
+    expect((await gate.measured(grow, none)).grownBytes).toBe(20);
   });
 
   it('takes the word of processes of its own, and keeps the runtime for the first thread', async () => {
@@ -71,8 +74,8 @@ describe('measured loads', () => {
       memory.bytes += 60;
       return { processBytes: 500 };
     };
-    const own = await gate.measured(load, 0, ({ processBytes }) => processBytes);
+    const own = await gate.measured(load, none, ({ processBytes }) => processBytes);
     expect(own.grownBytes).toBe(500);
-    expect((await gate.measured(load, 0, () => undefined)).grownBytes).toBe(12);
+    expect((await gate.measured(load, none, () => undefined)).grownBytes).toBe(12);
   });
 });

@@ -22,6 +22,7 @@ const start = async (override: Record<string, unknown> = {}) => {
     httpPort: 0,
     metricsPort: 0,
     logLevel: 'silent',
+    tuneMs: 0,
     modelRepository: shippedRepository,
   };
   server = await run(serverConfigSchema.parse({ ...free, ...override }));

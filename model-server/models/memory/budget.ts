@@ -17,6 +17,8 @@ export interface Reservation {
   readonly predictedBytes: number;
   /** After loading: what it takes in truth. A later call replaces the figure; after `release` it does nothing. */
   settle(measuredBytes: number): void;
+  /** While it loads: it will take more or less than was planned, from room that has been found already. */
+  resize(predictedBytes: number): void;
   /** After unloading, or when the load has failed. Idempotent. */
   release(): void;
 }
@@ -57,6 +59,7 @@ export class MemoryBudget {
   readonly #entries = new Set<LedgerEntry>();
   /** The last reservation in line; they are served one after the other, so none takes the room made for another. */
   #last: Promise<unknown> = Promise.resolve();
+  #inLine = 0;
 
   constructor({ device, limitBytes, baseBytes, freeBytes, nowMs }: MemoryBudgetOptions) {
     this.device = device;
@@ -93,11 +96,29 @@ export class MemoryBudget {
    * anything is evicted
    */
   async reserve(resident: Resident, predictedBytes: number): Promise<Reservation> {
-    if (this.baseBytes + predictedBytes > this.limitBytes)
-      throw this.#refusal(resident, predictedBytes, undefined);
-    const mine = this.#last.then(() => this.#makeRoomAndEnter(resident, predictedBytes));
+    if (!this.fits(predictedBytes)) throw this.#refusal(resident, predictedBytes, undefined);
+    this.#inLine++;
+    const mine = this.#last
+      .then(() => this.#makeRoomAndEnter(resident, predictedBytes))
+      .finally(() => {
+        this.#inLine--;
+      });
     this.#last = mine.catch(() => undefined);
     return mine;
+  }
+
+  /**
+   * Takes bytes only if nobody has to go for them and nobody waits for room.
+   * @returns undefined when they are not free
+   */
+  reserveIfFree(resident: Resident, predictedBytes: number): Reservation | undefined {
+    if (this.#inLine > 0 || this.#lacking(predictedBytes).neededBytes > 0) return undefined;
+    return this.#enter(resident, predictedBytes);
+  }
+
+  /** Whether this much fits when nothing else is loaded. */
+  fits(predictedBytes: number): boolean {
+    return this.baseBytes + predictedBytes <= this.limitBytes;
   }
 
   /** Evicts what has been idle for longer than its keep-alive. @returns the owners */
@@ -160,9 +181,14 @@ export class MemoryBudget {
     const entry: LedgerEntry = { resident, predictedBytes, measuredBytes: undefined, leaving: undefined };
     this.#entries.add(entry);
     return {
-      predictedBytes,
+      get predictedBytes() {
+        return entry.predictedBytes;
+      },
       settle(measuredBytes) {
         entry.measuredBytes = measuredBytes;
+      },
+      resize(bytes) {
+        entry.predictedBytes = bytes;
       },
       release: () => void this.#entries.delete(entry),
     };

@@ -28,15 +28,15 @@ export class LoadGate {
   /**
    * Runs `load` when those before it are done.
    *
-   * @param floorBytes the least that is believed, such as the bytes of the weights: memory that an unloaded model left
-   * behind may be used again, and then nothing grows
+   * @param floorBytes the least that is believed of what was loaded, such as the bytes of the weights: memory that an
+   * unloaded model left behind may be used again, and then nothing grows
    * @param ownBytes what the processes that the load has started say of themselves; undefined when it started none.
    * Where there is such a figure it counts, and not the growth of this process
    * @throws what `load` throws; the next load goes on
    */
   measured<T>(
     load: () => Promise<T>,
-    floorBytes: number,
+    floorBytes: (value: T) => number,
     ownBytes?: (value: T) => number | undefined,
   ): Promise<Measured<T>> {
     const mine = this.#last.then(async () => {
@@ -45,7 +45,7 @@ export class LoadGate {
       try {
         const value = await load();
         const grownBytes = ownBytes?.(value) ?? this.#withoutRuntime(grown());
-        return { value, grownBytes: Math.max(0, floorBytes, grownBytes) };
+        return { value, grownBytes: Math.max(0, floorBytes(value), grownBytes) };
       } catch (error) {
         // A load that failed late has brought the runtime in all the same.
         this.#hasRuntime ||= grown() > this.#runtimeBytes / 2;

@@ -6,7 +6,7 @@ import { prepareTexts } from '../../tasks/embed.ts';
 import { preparePairs } from '../../tasks/rerank.ts';
 import type { EncodedText } from '../../tasks/tokenizer.ts';
 import { elementBytes } from '../../tensor-bytes.ts';
-import type { BackendInfo, Batch, BatchResult, Reduction } from '../../types.ts';
+import type { BackendInfo, Batch, BatchResult } from '../../types.ts';
 import type { Description } from '../describe.ts';
 import type { VersionHost } from '../host.ts';
 import type { TextParts } from '../loaded.ts';
@@ -14,6 +14,8 @@ import type { SelfCheckReport } from '../reports.ts';
 import { reshapeInputs } from '../repository/reshape.ts';
 import type { CompleteVersion } from '../repository/version-files.ts';
 import { readGolden } from './golden.ts';
+import { reductionOf } from './reduction-of.ts';
+import { sampleTexts } from './sample-texts.ts';
 import { selfCheck } from './self-check.ts';
 import { bucketsOf, type WarmUpOutcome, type WarmUpRun, warmUp } from './warm-up.ts';
 
@@ -98,14 +100,16 @@ function warmUpRun(
   { owner, description, pool, info, text }: Unproved,
   scheduler: () => Scheduler | undefined,
 ): WarmUpRun {
-  const reduction = reductionOf(description.config.task);
-  const runTexts = async ({ tokenizer }: TextParts, length: number, rows: number) => {
-    const [ids] = await tokenizer.idsOf(['a']);
-    const { row } = tokenizer.wrap(new Array<number>(length).fill(ids![0]!), length);
-    const texts = (count: number) => Array.from({ length: count }, () => ({ row, reduction }));
+  const runTexts = async (parts: TextParts, length: number, rows: number) => {
+    const texts = await sampleTexts(parts, description.config.task);
     const owned = scheduler();
-    if (owned === undefined) await runOnEach(owner, pool, () => assemble(texts(rows)));
-    else await Promise.all(owned.submit(texts(rows * pool.states.length)));
+    if (owned === undefined) {
+      await runOnEach(owner, pool, () => assemble(texts(length, rows)));
+      return;
+    }
+    await Promise.all(owned.submit(texts(length, rows * pool.states.length)));
+    // By itself, for an instance that is there for lone requests only.
+    if (rows === 1) await Promise.all(owned.submit(texts(length, 1)));
   };
   return {
     runRow: text && ((length, rows) => runTexts(text, length, rows)),
@@ -170,14 +174,9 @@ function zeroTensors({ info }: Unproved): Batch | undefined {
   return { kind: 'tensors', rows: 1, inputs, outputs: info.outputs.map(({ name }) => name) };
 }
 
-function reductionOf(task: Description['config']['task']): Reduction {
-  return { kind: task === 'rerank' ? 'logits' : 'pooled' };
-}
-
 /** The same batch on every instance that is free, since each has a session of its own. */
 async function runOnEach(owner: string, pool: Pool, batch: () => Batch): Promise<void> {
-  const runs: Promise<BatchResult>[] = [];
-  for (let next = pool.take(); next !== undefined; next = pool.take()) runs.push(next.run(batch()));
+  const runs = pool.idle().map((executor) => executor.run(batch()));
   if (runs.length === 0 && !pool.healthy) {
     throw new ServingError('MODEL_LOAD_FAILED', `${owner} has no instance left that works.`);
   }

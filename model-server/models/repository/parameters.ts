@@ -6,6 +6,7 @@ import type { TritonMessage } from './triton-schema.ts';
 export interface Parameters {
   intraOpThreads?: number | undefined;
   interOpThreads?: number | undefined;
+  loneThreads?: number | undefined;
   executionMode?: 'sequential' | 'parallel';
   memArena?: boolean;
   isolation?: 'thread' | 'process';
@@ -47,8 +48,8 @@ function wholeNumber(field: keyof Parameters, least: number, most: number): Kind
   };
 }
 
-/** 0 leaves the number to the server, as in ONNX Runtime. */
-function threads(field: 'intraOpThreads' | 'interOpThreads'): Kind {
+/** 0 leaves the number to the server, as in ONNX Runtime; of an instance for lone requests there is none by itself. */
+function threads(field: 'intraOpThreads' | 'interOpThreads' | 'loneThreads'): Kind {
   const kind = wholeNumber(field, 0, 1024);
   const read = (value: string) => {
     const parameters = kind.read(value);
@@ -70,6 +71,7 @@ const keepAlive: Kind = {
 const KINDS: Record<string, Kind> = {
   intra_op_thread_count: threads('intraOpThreads'),
   inter_op_thread_count: threads('interOpThreads'),
+  lone_threads: threads('loneThreads'),
   execution_mode: choice('executionMode', {
     0: 'sequential',
     1: 'parallel',

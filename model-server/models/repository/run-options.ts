@@ -21,6 +21,8 @@ export interface RunOptions {
   preload: boolean | undefined;
   intraOpThreads: number | undefined;
   interOpThreads: number | undefined;
+  /** Threads of one more instance on the CPU, for lone requests; undefined: there is none unless measuring finds one of use. */
+  loneThreads: number | undefined;
   executionMode: 'sequential' | 'parallel';
   memArena: boolean;
   /** Undefined: the server's default. */
@@ -61,7 +63,8 @@ export function readRunOptions(message: TritonMessage, values: Parameters, origi
     else parameter(field, value, value);
     return value;
   };
-  const keepAliveMs = values.keepAliveMs;
+  const { keepAliveMs, loneThreads } = values;
+  if (loneThreads !== undefined) parameter('lone_threads', loneThreads, loneThreads);
   orServer(
     'keep_alive_secs',
     keepAliveMs === undefined || keepAliveMs < 0 ? keepAliveMs : keepAliveMs / 1000,
@@ -78,6 +81,7 @@ export function readRunOptions(message: TritonMessage, values: Parameters, origi
     preload: orServer('preload', values.preload),
     intraOpThreads: orServer('intra_op_thread_count', values.intraOpThreads),
     interOpThreads: orServer('inter_op_thread_count', values.interOpThreads),
+    loneThreads,
     executionMode: parameter('execution_mode', values.executionMode, 'sequential'),
     memArena: parameter('enable_mem_arena', values.memArena, true),
     packing: orServer('packing', values.packing),

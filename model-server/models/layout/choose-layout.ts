@@ -1,0 +1,43 @@
+import type { Layout } from './layout.ts';
+
+/** What was found by timing one layout. Figures are shares of what the first layout did in the same moments. */
+export interface Finding {
+  layout: Layout;
+  /** Texts in a second with all instances at work; above 1 it is faster than the first layout. */
+  rate: number;
+  /** Time of a lone request; below 1 it is faster than the first layout. */
+  loneTime: number;
+}
+
+/** Rates that are this near to the best one are held for equal: timings are not more exact. */
+const NEAR = 0.97;
+/** What a lone request must gain for more memory to be spent on it: with 0.85 it takes 15 % less time. */
+const WORTH = 0.85;
+
+/**
+ * The layout that does the most work under load. Of those that do equally much, and with or without an instance for lone
+ * requests, the one that takes the least memory, unless another makes a lone request clearly faster.
+ * @param findings not empty; each layout must be open or affordable, for any of them may be chosen, and one instance of any of
+ * them may be chosen for lone requests beside another
+ * @param bytesOf what a layout takes
+ */
+export function chooseLayout(findings: readonly Finding[], bytesOf: (layout: Layout) => number): Layout {
+  const best = Math.max(...findings.map(({ rate }) => rate));
+  const near = findings.filter(({ rate }) => rate >= best * NEAR);
+  const options = near
+    .flatMap((finding) => [finding, ...withLone(finding, findings)])
+    .map((option) => ({ ...option, bytes: bytesOf(option.layout) }))
+    .sort((a, b) => a.bytes - b.bytes || a.loneTime - b.loneTime);
+  const [first, ...rest] = options;
+  return rest.reduce(
+    (chosen, option) => (option.loneTime <= chosen.loneTime * WORTH ? option : chosen),
+    first!,
+  ).layout;
+}
+
+/** The same layout with each of the others' instances beside it, as far as they are wider. */
+function withLone({ layout, rate }: Finding, findings: readonly Finding[]): Finding[] {
+  return findings
+    .filter((other) => other.layout.threads > layout.threads)
+    .map(({ layout: { threads }, loneTime }) => ({ layout: { ...layout, lone: threads }, rate, loneTime }));
+}
