@@ -200,23 +200,24 @@ export class Model {
    * A hold on the version that is to answer; it is loaded if it is not.
    * @throws ServingError VERSION_NOT_FOUND, MODEL_NOT_READY, MODEL_DRAINING, SPACE_MISMATCH, MODEL_LOAD_FAILED,
    * MEMORY_BUDGET_EXCEEDED
+   * @param caller its signal is only looked at when there is something to wait for: making one costs more than the rest
    */
-  async acquire(target: Target, signal?: AbortSignal): Promise<Lease> {
+  async acquire(target: Target, caller: { signal?: AbortSignal | undefined } = {}): Promise<Lease> {
     const refused = new Map<ModelVersion, unknown>();
     for (let turn = 0; ; turn++) {
       const version = this.#choose(target);
       if (version === undefined) {
         if (turn > 0) throw notReady(this.folder, this.versions);
-        await orAborted(this.#work, signal);
+        await orAborted(this.#work, caller.signal);
         continue;
       }
       const lease = version.tryLease();
       if (lease !== undefined) return lease;
       // Nothing is loaded for a caller who has gone already.
-      signal?.throwIfAborted();
+      caller.signal?.throwIfAborted();
       // The same one again means that no other version of the alias is in memory.
       if (refused.has(version)) throw refused.get(version);
-      await orAborted(version.load(), signal).catch((error: unknown) => {
+      await orAborted(version.load(), caller.signal).catch((error: unknown) => {
         if (target.version > 0 || !version.isPutOff) throw error;
         refused.set(version, error);
       });

@@ -137,10 +137,11 @@ export class Registry {
    * @throws ServingError MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT, MODEL_NOT_READY, MEMORY_BUDGET_EXCEEDED and
    * whatever its load fails with
    */
-  async acquire(target: Target, signal?: AbortSignal): Promise<ModelLease> {
+  async acquire(target: Target, caller: { signal?: AbortSignal | undefined } = {}): Promise<ModelLease> {
     const model = target.model === '' ? this.#only(target.task) : this.model(target.model);
-    const lease = await model.acquire(target, signal);
-    return Object.assign(lease, { model });
+    const lease = await model.acquire(target, caller);
+    const { version, loaded } = lease;
+    return { model, version, loaded, [Symbol.dispose]: lease[Symbol.dispose] };
   }
 
   /** Finishes what runs and unloads everything. */
@@ -185,11 +186,11 @@ export class Registry {
 
   /** The only model that can do a task; for reranking, cross-encoders come first. */
   #only(task: Target['task']): Model {
-    const able = this.models.filter((model) =>
-      task === 'tokenize'
-        ? model.tasks.includes('embed') || model.tasks.includes('rerank')
-        : model.tasks.includes(task),
-    );
+    const isAble = ({ tasks }: Model) =>
+      task === 'tokenize' ? tasks.includes('embed') || tasks.includes('rerank') : tasks.includes(task);
+    const [single] = this.#models.size === 1 ? this.#models.values() : [];
+    if (single !== undefined && isAble(single)) return single;
+    const able = this.models.filter(isAble);
     const first = (preferred: readonly Model[]) => (preferred.length > 0 ? preferred : able);
     const candidates =
       task === 'rerank'

@@ -24,22 +24,23 @@ import type { Target, Task, VersionRef } from './target.ts';
 /** An outcome, and which version it came from. */
 export type Answered<T> = T & { ref: VersionRef };
 
-interface Work<T> {
-  run: (loaded: Loaded, options: CallOptions) => Promise<T>;
+/** What is done with requests of one kind. */
+interface Work<Request, T> {
+  run: (loaded: Loaded, request: Request, options: CallOptions) => Promise<T>;
   /** How much of an outcome the version has computed for it: what it has not says nothing about the version. */
   computed?: (outcome: T) => 'all' | 'some' | 'none';
   /** Absent for what is not worth mirroring. */
-  mirror?: MirrorWork<T>;
+  mirror?: MirrorWork<Request, T>;
 }
 
 /** How another version is asked the same, and compared. */
-interface MirrorWork<T> {
-  run: (loaded: Loaded, options: CallOptions) => Promise<T>;
+interface MirrorWork<Request, T> {
+  run: (loaded: Loaded, request: Request, options: CallOptions) => Promise<T>;
   compare: (mirrored: T, answered: T) => Agreement;
-  /** Whether all of the request is mirrored, so that the times can be compared. */
-  isWhole: boolean;
+  /** The part of a request that is mirrored. */
+  sample: (request: Request) => Request;
   /** What decides whether it is mirrored: a busy caller's key would decide for all its requests. */
-  text: string | undefined;
+  textOf: (request: Request) => string | undefined;
 }
 
 type Agreement =
@@ -61,6 +62,7 @@ const NOT_THE_VERSIONS: readonly Reason[] = [
   'CANCELLED',
   // Callers choose their deadlines; a version that is slow is seen by its latencies.
   'DEADLINE_EXCEEDED',
+  'DEADLINE_UNREACHABLE',
   // The server's state, which no version can help.
   'MODEL_DRAINING',
   'SERVER_STOPPING',
@@ -68,68 +70,72 @@ const NOT_THE_VERSIONS: readonly Reason[] = [
   'QUEUE_FULL',
 ];
 
+const RERANK: Work<RerankRequest, RerankOutcome> = {
+  run: (loaded, request, call) => rerankDocuments(textOf(loaded, 'rerank'), request, call),
+  mirror: {
+    run: (loaded, request, call) => rerankDocuments(textOf(loaded, 'rerank'), request, call),
+    compare: (mirrored, answered) => ({
+      kind: 'rerank',
+      scores: scoresOf(mirrored),
+      againstScores: scoresOf(answered),
+    }),
+    sample: (request) => withMost(request, request.documents, (documents) => ({ ...request, documents })),
+    textOf: ({ query }) => query,
+  },
+};
+
+const TOKENIZE: Work<readonly string[], TokenizeOutcome> = {
+  run: (loaded, texts, { signal }) => tokenizeTexts(textOf(loaded, 'tokenize'), texts, signal),
+};
+
+const INFER: Work<InferRequest, InferOutcome> = { run: inferTensors };
+
+/** Of embeddings, mirrored ones are always computed: taken from the cache they would tell nothing about a version. */
+function embedWork(embedder: SharedEmbedder): Work<readonly string[], EmbedOutcome> {
+  return {
+    run: (loaded, texts, call) => embedder.embed(textOf(loaded, 'embed'), texts, call),
+    computed: howMuch,
+    mirror: {
+      run: (loaded, texts, call) => embedTexts(textOf(loaded, 'embed'), texts, call),
+      compare: (mirrored, { vectors }) => ({
+        kind: 'embed',
+        vectors: mirrored.vectors,
+        againstVectors: vectors.slice(0, MOST_MIRRORED),
+      }),
+      sample: (texts) => withMost(texts, texts, (some) => some),
+      textOf: (texts) => texts[0],
+    },
+  };
+}
+
 /** Answers requests: finds the version, holds it while it works, and tells the rollout how it went. */
 export class Serving {
   readonly #registry: Registry;
-  readonly #embedder: SharedEmbedder;
+  readonly #embed: Work<readonly string[], EmbedOutcome>;
 
   constructor(registry: Registry, embedder: SharedEmbedder) {
     this.#registry = registry;
-    this.#embedder = embedder;
+    this.#embed = embedWork(embedder);
   }
 
   /** Vectors of texts, one per text, of unit length if the model says so. @throws ServingError */
   embed(target: Target, texts: readonly string[], options: CallOptions): Promise<Answered<EmbedOutcome>> {
-    return this.#serve(withKey(target, texts[0]), options, {
-      run: (loaded, call) => this.#embedder.embed(textOf(loaded, 'embed'), texts, call),
-      computed: howMuch,
-      mirror: {
-        run: (loaded, call) => embedTexts(textOf(loaded, 'embed'), texts.slice(0, MOST_MIRRORED), call),
-        compare: (mirrored, { vectors }) => ({
-          kind: 'embed',
-          vectors: mirrored.vectors,
-          againstVectors: vectors.slice(0, MOST_MIRRORED),
-        }),
-        isWhole: texts.length <= MOST_MIRRORED,
-        text: texts[0],
-      },
-    });
+    return this.#serve(this.#embed, { target: withKey(target, texts[0]), request: texts }, options);
   }
 
   /** Scores of documents against a query, in their order. @throws ServingError */
   rerank(target: Target, request: RerankRequest, options: CallOptions): Promise<Answered<RerankOutcome>> {
-    const { query, documents } = request;
-    const sample = { ...request, documents: documents.slice(0, MOST_MIRRORED) };
-    const scoresOf = ({ results }: RerankOutcome) =>
-      results.slice(0, MOST_MIRRORED).map(({ rawScore }) => rawScore);
-    return this.#serve(withKey(target, query), options, {
-      run: (loaded, call) => rerankDocuments(textOf(loaded, 'rerank'), request, call),
-      mirror: {
-        run: (loaded, call) => rerankDocuments(textOf(loaded, 'rerank'), sample, call),
-        compare: (mirrored, answered) => ({
-          kind: 'rerank',
-          scores: scoresOf(mirrored),
-          againstScores: scoresOf(answered),
-        }),
-        isWhole: documents.length <= MOST_MIRRORED,
-        text: query,
-      },
-    });
+    return this.#serve(RERANK, { target: withKey(target, request.query), request }, options);
   }
 
   /** Token ids of texts. @throws ServingError */
   tokenize(
     target: Target,
     texts: readonly string[],
-    options: Pick<CallOptions, 'signal'>,
+    { signal }: Pick<CallOptions, 'signal'>,
   ): Promise<Answered<TokenizeOutcome>> {
-    return this.#serve(
-      withKey(target, texts[0]),
-      { ...options, truncate: 'end' },
-      {
-        run: (loaded, { signal }) => tokenizeTexts(textOf(loaded, 'tokenize'), texts, signal),
-      },
-    );
+    const asked = { target: withKey(target, texts[0]), request: texts };
+    return this.#serve(TOKENIZE, asked, { signal, truncate: 'end' });
   }
 
   /** Raw tensors in and out. @throws ServingError */
@@ -138,11 +144,7 @@ export class Serving {
     request: InferRequest,
     options: Omit<CallOptions, 'truncate'>,
   ): Promise<Answered<InferOutcome>> {
-    return this.#serve(
-      target,
-      { ...options, truncate: 'end' },
-      { run: (loaded, call) => inferTensors(loaded, request, call) },
-    );
+    return this.#serve(INFER, { target, request }, { ...options, truncate: 'end' });
   }
 
   /**
@@ -155,14 +157,18 @@ export class Serving {
     return { ref: refOf(lease), inputs, outputs };
   }
 
-  async #serve<T extends object>(target: Target, options: CallOptions, work: Work<T>): Promise<Answered<T>> {
-    using lease = await this.#registry.acquire(target, options.signal);
+  async #serve<Request, T extends object>(
+    work: Work<Request, T>,
+    { target, request }: Asked<Request>,
+    options: CallOptions,
+  ): Promise<Answered<T>> {
+    using lease = await this.#registry.acquire(target, options);
     const { model, version, loaded } = lease;
     const of = version.files.version;
     const started = performance.now();
     let outcome: T;
     try {
-      outcome = await work.run(loaded, options);
+      outcome = await work.run(loaded, request, options);
     } catch (thrown) {
       const isVersions = !NOT_THE_VERSIONS.includes(ServingError.from(thrown).reason);
       if (isVersions) model.rollout.record({ version: of, ms: performance.now() - started, ok: false });
@@ -171,32 +177,56 @@ export class Serving {
     const computed = work.computed?.(outcome) ?? 'all';
     const ms = performance.now() - started;
     if (computed !== 'none') model.rollout.record({ version: of, ms, ok: true });
-    const answered = { lease, outcome, ms: computed === 'all' ? ms : undefined };
-    if (work.mirror !== undefined) this.#mirror(target, answered, work.mirror);
-    return { ...outcome, ref: refOf(lease) };
+    if (work.mirror !== undefined) {
+      const answered = { lease, outcome, ms: computed === 'all' ? ms : undefined };
+      this.#mirror(work.mirror, { target, request }, answered);
+    }
+    return Object.assign(outcome, { ref: refOf(lease) });
   }
 
   /** Gives the same request to another version when the rollout wants to know how that one would have answered. */
-  #mirror<T extends object>(
-    target: Target,
+  #mirror<Request, T extends object>(
+    { run, compare, sample, textOf: keyOf }: MirrorWork<Request, T>,
+    { target, request }: Asked<Request>,
     answered: { lease: ModelLease; outcome: T; ms: number | undefined },
-    { run, compare, isWhole, text = '' }: MirrorWork<T>,
   ): void {
     const { model, version } = answered.lease;
     const against = version.files.version;
-    const other = model.rollout.shadowOf(against, text);
+    const other = model.rollout.shadowOf(against, keyOf(request) ?? '');
     if (other === undefined) return;
+    const part = sample(request);
     model.rollout.mirror({ version: other, against }, async (closing) => {
       const signal = AbortSignal.any([closing, AbortSignal.timeout(MIRROR_MS)]);
-      using lease = await model.acquire({ ...target, version: other, alias: '', expectSpace: '' }, signal);
+      const caller = { signal };
+      using lease = await model.acquire({ ...target, version: other, alias: '', expectSpace: '' }, caller);
       const started = performance.now();
-      const outcome = await run(lease.loaded, { truncate: 'end', priority: 'bulk', signal });
+      const outcome = await run(lease.loaded, part, { truncate: 'end', priority: 'bulk', signal });
       const ms = performance.now() - started;
       const agreement = compare(outcome, answered.outcome);
-      const againstMs = isWhole ? answered.ms : undefined;
+      // Times can be compared only where both have done all of the work.
+      const againstMs = part === request ? answered.ms : undefined;
       model.rollout.recordShadow({ version: other, against, ms, againstMs, ...agreement });
     });
   }
+}
+
+/** A request, and which version it means. */
+interface Asked<Request> {
+  target: Target;
+  request: Request;
+}
+
+/** The whole request where its texts are few enough, else one of as many as are mirrored. */
+function withMost<Request>(
+  request: Request,
+  texts: readonly string[],
+  of: (some: readonly string[]) => Request,
+): Request {
+  return texts.length <= MOST_MIRRORED ? request : of(texts.slice(0, MOST_MIRRORED));
+}
+
+function scoresOf({ results }: RerankOutcome): number[] {
+  return results.slice(0, MOST_MIRRORED).map(({ rawScore }) => rawScore);
 }
 
 /** A request without a key sticks to a version by its text. */
@@ -206,7 +236,8 @@ function withKey(target: Target, text = ''): Target {
 
 /** How much of the texts was computed. */
 function howMuch({ texts }: EmbedOutcome): 'all' | 'some' | 'none' {
-  const cached = texts.filter((text) => text.cached).length;
+  let cached = 0;
+  for (const text of texts) if (text.cached) cached++;
   if (cached === 0) return 'all';
   return cached < texts.length ? 'some' : 'none';
 }

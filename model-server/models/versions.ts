@@ -70,6 +70,9 @@ export class Versions {
 
   /** The version that answers when neither request nor rollout names one. */
   get current(): ModelVersion | undefined {
+    // Most models have one version, and this is asked for every request.
+    const [only] = this.#slots.size === 1 ? this.#slots.values() : [];
+    if (only !== undefined) return only.active.state === 'failed' ? undefined : only.active;
     const sound = this.#highestFirst().filter(({ active }) => active.state !== 'failed');
     const found =
       // One that has served may be unloaded for want of memory; an older one must not quietly take its place then.

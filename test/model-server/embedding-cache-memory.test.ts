@@ -12,8 +12,8 @@ const text = (value: number, floats = 100): EmbeddedText => ({
   cached: true,
 });
 
-/** Three entries of 100 floats fit, and not a fourth. */
-const THREE = 3 * 1000 + 999;
+/** Three entries of 100 floats fit, and not a fourth: each takes 950 bytes besides. */
+const THREE = 3 * 1350 + 1349;
 
 it('drops what was asked for least recently when the budget is spent', () => {
   const tier = new MemoryTier({ budgetBytes: THREE, ttlMs: 0, nowMs: () => 0 });
@@ -21,7 +21,7 @@ it('drops what was asked for least recently when the budget is spent', () => {
   expect(tier.get('a')).toBeDefined();
   tier.set('d', text(2));
   expect(['a', 'b', 'c', 'd'].map((key) => tier.get(key) !== undefined)).toEqual([true, false, true, true]);
-  expect(tier).toMatchObject({ entries: 3, bytes: 3000, evictions: 1 });
+  expect(tier).toMatchObject({ entries: 3, bytes: 4050, evictions: 1 });
 });
 
 it('replaces an entry without counting it as dropped, and takes none that is larger than the budget', () => {
@@ -69,7 +69,7 @@ it('never takes more than its budget, and gives what was set last under a key', 
         const found = tier.get(key);
         if (found === undefined) continue;
         expect(found.vector).toHaveLength(floats);
-        bytes += 600 + floats * 4;
+        bytes += 950 + floats * 4;
       }
       expect(tier.bytes).toBe(bytes);
     }),

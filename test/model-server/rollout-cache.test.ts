@@ -29,7 +29,7 @@ it('figures of versions rest on what they have computed, not on what the cache h
     return answer.texts.map(({ cached }) => cached);
   };
   await server.admin.setShadow('m', { version: 1, percent: 100 });
-  await vi.waitFor(() => expect(server.states()['m/1']).toBe('ready'));
+  await vi.waitFor(() => expect(server.states()['m/1']).toBe('ready'), { timeout: 20_000 });
   expect(await send('a')).toEqual([false]);
   expect(await send('a')).toEqual([true]);
   expect(await send('a', 'b')).toEqual([true, false]);
@@ -48,7 +48,7 @@ it('a version of another space is not answered for by the cache', async () => {
   await server.admin.setTraffic('m', { alias: 'next', weights: { 2: 1 }, makeDefault: false });
   await server.admin.setTraffic('m', { alias: 'first', weights: { 1: 1 }, makeDefault: false });
   for (const version of ['m/1', 'm/2'])
-    await vi.waitFor(() => expect(server.states()[version]).toBe('ready'));
+    await vi.waitFor(() => expect(server.states()[version]).toBe('ready'), { timeout: 20_000 });
   const [three, two, one] = [await ask(3), await ask(2), await ask(1)];
   expect([three, two, one].map(({ texts }) => texts[0]!.cached)).toEqual([false, false, true]);
   expect(one!.vectors).toEqual(three!.vectors);

@@ -50,7 +50,7 @@ it('each caller settles once, with the vectors of its own texts, and fails only 
     fc.asyncProperty(
       fc.array(event, { maxLength: 50 }),
       fc.integer({ min: 1, max: 3 }),
-      fc.constantFrom(0, 1300, 1e6),
+      fc.constantFrom(0, 2000, 1e6),
       async (events, instances, cacheBytes) => {
         const { embed, pool, clock, scheduler, cache } = setUpSharing({
           instances,

@@ -14,7 +14,7 @@ import { toStatus } from './call.ts';
 import { Undecodable } from './service.ts';
 import { unaryService } from './unary-service.ts';
 
-/** Requests of one stream that are computed at the same time; beyond that the stream is not read. */
+/** Requests of one stream that are being answered, or whose answers wait to be sent; beyond that it is not read. */
 const MAX_STREAM_IN_FLIGHT = 256;
 
 /** EmbedService of proto/serving.proto. */
@@ -41,23 +41,25 @@ function embedStream(
   }
   let inFlight = 0;
   let ended = false;
-  let draining = false;
-  // A client that does not read its answers is not read either, or the answers would pile up here.
+  let paused = false;
+  // A client that does not read its answers is not read either, or the answers would pile up here. A few may: waiting for
+  // the last one to be sent before the next request is read would leave a fast stream idle half of the time.
   const flow = () => {
-    if (draining || inFlight >= MAX_STREAM_IN_FLIGHT) call.pause();
-    else call.resume();
+    const isFull = inFlight + call.writableLength >= MAX_STREAM_IN_FLIGHT;
+    if (isFull !== paused) {
+      paused = isFull;
+      if (isFull) call.pause();
+      else call.resume();
+    }
     if (ended && inFlight === 0) call.end();
   };
-  call.on('drain', () => {
-    draining = false;
-    flow();
-  });
+  call.on('drain', flow);
   call.on('data', (message: EmbedStreamRequest | Undecodable) => {
     inFlight++;
     flow();
     answer(deps, message, context).then((response) => {
       inFlight--;
-      draining = !call.write(response);
+      call.write(response);
       flow();
     });
   });
@@ -80,10 +82,11 @@ async function answer(
         throw new ServingError('INVALID_INPUT', 'the stream message holds no request.');
       return embed(deps, message.request, context);
     });
-    return create(EmbedStreamResponseSchema, {
+    return {
+      $typeName: 'nereid.serving.v1.EmbedStreamResponse',
       correlationId,
       result: { case: 'response', value: response },
-    });
+    };
   } catch (thrown) {
     const { reason, message: text, row, retryAfterMs } = ServingError.from(thrown);
     return create(EmbedStreamResponseSchema, {

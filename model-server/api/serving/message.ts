@@ -1,11 +1,4 @@
-import { create } from '@bufbuild/protobuf';
-import {
-  type ModelRef,
-  ModelRefSchema,
-  type Timings as TimingsMessage,
-  TimingsSchema,
-  Truncate,
-} from '../../../proto/gen/serving_pb.js';
+import { type ModelRef, type Timings as TimingsMessage, Truncate } from '../../../proto/gen/serving_pb.js';
 import { ServingError } from '../../errors.ts';
 import type { CallOptions, Timings } from '../../models/run-task.ts';
 import type { Target, VersionRef } from '../../models/target.ts';
@@ -13,7 +6,7 @@ import type { CallContext } from '../call-context.ts';
 
 /** Which version answered. */
 export function modelRef({ name, version, space }: VersionRef): ModelRef {
-  return create(ModelRefSchema, { name, version, space });
+  return { $typeName: 'nereid.serving.v1.ModelRef', name, version, space };
 }
 
 /** Which version a request means. */
@@ -28,13 +21,14 @@ export function targetOf(
 
 /** @param started `performance.now()` at the start of the call */
 export function timings(of: Timings, started: number): TimingsMessage {
-  return create(TimingsSchema, {
+  return {
+    $typeName: 'nereid.serving.v1.Timings',
     queueUs: Math.round(of.queueUs),
     tokenizeUs: Math.round(of.tokenizeUs),
     computeUs: Math.round(of.computeUs),
     postUs: Math.round(of.postUs),
     totalUs: Math.round((performance.now() - started) * 1000),
-  });
+  };
 }
 
 /** What a request wants done with texts that are too long; the end is dropped unless it says otherwise. */

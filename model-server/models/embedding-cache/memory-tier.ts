@@ -9,8 +9,8 @@ export interface MemoryTierOptions {
   nowMs: () => number;
 }
 
-/** What an entry takes besides its vector: two objects, a buffer, a key and a place in the list (measured). */
-const ENTRY_BYTES = 600;
+/** What an entry takes of the process besides its vector: objects, a buffer, a key, a place in the list (measured). */
+const ENTRY_BYTES = 950;
 
 /** The vectors that were asked for most recently, within a budget of bytes. */
 export class MemoryTier {
