@@ -2,6 +2,8 @@
 const PATIENCE = 20;
 /** Timers can't be set for longer than 24.8 days, and a prediction of that length is a mistake. */
 const LONGEST_MS = 24 * 3_600_000;
+/** Longest that a load may take: this, or ten times what a batch may take if that is more. */
+const LOAD_LIMIT_MS = 600_000;
 
 /**
  * Longest that a batch may take before its instance is held for dead, in milliseconds: `watchdogMs`, or many times what
@@ -12,4 +14,12 @@ const LONGEST_MS = 24 * 3_600_000;
 export function batchLimitMs(watchdogMs: number, expectedUs = 0): number {
   if (watchdogMs === 0 || !(expectedUs > 0)) return watchdogMs;
   return Math.max(watchdogMs, Math.min(LONGEST_MS, (expectedUs * PATIENCE) / 1000));
+}
+
+/**
+ * Longest that a load may take, in milliseconds.
+ * @param watchdogMs of a batch; 0: for ever
+ */
+export function loadLimitMs(watchdogMs: number): number {
+  return watchdogMs === 0 ? 0 : Math.max(LOAD_LIMIT_MS, watchdogMs * 10);
 }

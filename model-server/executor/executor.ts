@@ -1,6 +1,6 @@
 import { ServingError } from '../errors.ts';
 import type { BackendInfo, Batch, BatchResult, Executor, InstanceState } from '../types.ts';
-import { batchLimitMs } from './batch-limit.ts';
+import { batchLimitMs, loadLimitMs } from './batch-limit.ts';
 import { buffersOf, resultOf } from './batch-message.ts';
 import { type Canary, canaryBatch, canaryFault } from './canary.ts';
 import type { Channel } from './channel.ts';
@@ -9,20 +9,13 @@ import type { WorkerExecutorOptions } from './executor-options.ts';
 import { openChannel } from './open-channel.ts';
 import type { FromWorker } from './protocol.ts';
 import { ProvenFiles } from './proven-files.ts';
-
-/** The source runs as .ts; a build makes .js of it. */
-export const workerUrl = new URL(
-  import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js',
-  import.meta.url,
-);
+import { workerUrl } from './worker-url.ts';
 
 /** Of the whole process: a model that is loaded again has the same file. */
 const provenFiles = new ProvenFiles();
 
 /** Failed batches in a row after which an instance on a CPU has to prove itself; on a GPU it is one. */
 const SUSPECT_AFTER_FAILURES = 3;
-/** Longest that a load may take: this, or ten times what a batch may take if that is more. */
-const LOAD_LIMIT_MS = 600_000;
 /** Longest wait for a thread to release its session, and again for one that was ended: in native code it can't be. */
 const GRACE_MS = 5000;
 
@@ -67,8 +60,7 @@ export class WorkerExecutor implements Executor {
       provenFiles: provenFiles.marks,
     });
     // Loads take their turn, so one without an end would keep every other model from being loaded.
-    const { watchdogMs } = options;
-    const limitMs = watchdogMs === 0 ? 0 : Math.max(LOAD_LIMIT_MS, watchdogMs * 10);
+    const limitMs = loadLimitMs(options.watchdogMs);
     this.#arm(limitMs, `it was still loading after ${limitMs} ms; a longer --watchdog-ms gives it more`);
   }
 
