@@ -24,7 +24,7 @@ export function fragment(finding: Finding): string {
     ...(disturbance === undefined ? [] : [`# Doubt:    ${disturbance}`]),
     `# Texts:    ${workload}`,
     `# Measured: ${rateText(point.textsPerSecond)}, p50 ${msText(point.p50Ms)}, p99 ${msText(point.p99Ms)}, ${point.concurrency} requests in flight (${point.requests} requests${confirmed}; one text each, from a client on this machine)`,
-    `# Before:   ${before(finding)}`,
+    `# Compare:  ${simplest(finding)}`,
     `# It is the best of ${result.points.length} measurements of ${candidates(finding)} configurations.`,
     configFragment(point.candidate),
     '',
@@ -34,14 +34,14 @@ export function fragment(finding: Finding): string {
   ].join('\n');
 }
 
-/** What the server does by itself: the first configuration of every search. */
-function before({ result, targetP99Ms }: Finding): string {
+/** One instance for each core: the first configuration of every search. */
+function simplest({ result, targetP99Ms }: Finding): string {
   const first = result.points[0]!.candidate;
   const { point } = choose(
     result.points.filter(({ candidate }) => candidate === first),
     targetP99Ms,
   )!;
-  return `${rateText(point.textsPerSecond)}, p99 ${msText(point.p99Ms)}, ${point.concurrency} requests in flight, with the server's own choice (${nameOf(first)})`;
+  return `${rateText(point.textsPerSecond)}, p99 ${msText(point.p99Ms)}, ${point.concurrency} requests in flight, with one instance for each core (${nameOf(first)})`;
 }
 
 function candidates({ result }: Finding): number {

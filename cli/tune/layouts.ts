@@ -4,7 +4,7 @@ import type { Candidate } from './point.ts';
 export type Layout = Pick<Candidate, 'instances' | 'threads'>;
 
 /**
- * The layouts of the coarse search, the server's own first: every power of two (and the number of cores) as threads with
+ * The layouts of the coarse search, one instance for each core first: every power of two (and the number of cores) as threads with
  * as many instances as fit, and one instance less than there are cores, which leaves one to the server itself. None has
  * more threads than there are cores.
  */

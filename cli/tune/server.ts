@@ -84,6 +84,8 @@ function serveFlags({ modelRepository, maxBatchTokens }: ServerSettings): string
     // A model that can't be loaded ends the server instead of keeping it waiting.
     modelControlMode: 'none',
     preload: 'all',
+    // The candidate says all of its layout; the server is not to look for a better one.
+    tuneMs: 0,
     // Texts that come again are to be computed again, and nobody's cache on disk is to be touched.
     embeddingCacheMb: 0,
     embeddingCacheDir: '',
