@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { Tokenizer } from '@huggingface/tokenizers';
-import { bertPipelineOf } from '../model-server/tasks/bert-pipeline.ts';
 import { knownWords } from '../model-server/tasks/known-words.ts';
 import { TextTokenizer } from '../model-server/tasks/tokenizer.ts';
+import { wordPipelineOf } from '../model-server/tasks/word-pipeline.ts';
 import { readJsonLines } from './beir.ts';
 
 const HELP = `Usage: npm run bench -- tokenize [options]
@@ -83,7 +83,7 @@ const encode = (text: string) => library.encode(text, { add_special_tokens: fals
 
 /** The server's way with an empty memory; none for tokenizers whose words it can't remember. */
 function newToAllWords(): Contestant[] {
-  const pipeline = bertPipelineOf(tokenizerJson, tokenizerConfig);
+  const pipeline = wordPipelineOf(tokenizerJson, tokenizerConfig);
   if (pipeline === undefined) return [];
   const open = (): IdsOf => {
     const known = knownWords(encode, pipeline);

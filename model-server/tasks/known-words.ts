@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { BertPipeline } from './bert-pipeline.ts';
+import type { WordPipeline } from './word-pipeline.ts';
 
 /** Token ids of a text, special tokens not included, in an array of its own. */
 export type Encode = (text: string) => number[];
@@ -8,16 +8,13 @@ export type Encode = (text: string) => number[];
 const MOST_WORDS = 32_768;
 /** Characters of a remembered word, so that the worst words take some 15 MB. */
 const MOST_CHARS = 32;
-/** What a BertNormalizer surely takes for a border, and the ideographs that each become a word. The rest of white space is
- * left inside: some of it is dropped, which joins what stands at its sides. */
-const WORD = /[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^ \t\n\r\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+/g;
 
 /**
  * The same ids as `encode` gives, for which it is asked about each word once as long as the word is remembered: the tokens of
  * a text are those of its words. Only what looks like an added token depends on its company, so a text with such a word is
  * left to `encode` as a whole.
  */
-export function knownWords(encode: Encode, { addedTokens }: BertPipeline): Encode {
+export function knownWords(encode: Encode, { word: pattern, addedTokens }: WordPipeline): Encode {
   const looks = addedTokens.map(plain);
   const known = new LRUCache<string, readonly number[]>({ max: MOST_WORDS });
   const learn = (word: string): readonly number[] | undefined => {
@@ -29,7 +26,7 @@ export function knownWords(encode: Encode, { addedTokens }: BertPipeline): Encod
   };
   return (text) => {
     const all: number[] = [];
-    for (const word of text.match(WORD) ?? []) {
+    for (const word of text.match(pattern) ?? []) {
       const ids = known.get(word) ?? learn(word);
       if (ids === undefined) return encode(text);
       for (const id of ids) all.push(id);
@@ -38,11 +35,11 @@ export function knownWords(encode: Encode, { addedTokens }: BertPipeline): Encod
   };
 }
 
-/** All that any BertNormalizer may take from a word is gone, so that whatever it could make an added token of holds one. */
+/** All that a normaliser may take from a word is gone, so that whatever it could make an added token of holds one. */
 function plain(word: string): string {
   return word
+    .normalize('NFKD')
     .toLowerCase()
-    .normalize('NFD')
     .replace(/[\p{C}\p{Mn}\uFFFD]/gu, '');
 }
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { ServingError } from '../errors.ts';
 import type { TokenRow } from '../types.ts';
-import { bertPipelineOf } from './bert-pipeline.ts';
 import { type Encode, knownWords } from './known-words.ts';
+import { wordPipelineOf } from './word-pipeline.ts';
 
 /** Texts longer than this are tokenised in pieces, with a pause after each, so that the event loop stays alive. */
 const PIECE_CHARS = 32_768;
@@ -46,8 +46,8 @@ export class TextTokenizer {
   private constructor(files: { tokenizer: object; config: object }) {
     const tokenizer = new Tokenizer(files.tokenizer, files.config);
     const encode: Encode = (text) => tokenizer.encode(text, { add_special_tokens: false }).ids;
-    const bert = bertPipelineOf(files.tokenizer, files.config);
-    this.#encode = bert === undefined ? encode : knownWords(encode, bert);
+    const pipeline = wordPipelineOf(files.tokenizer, files.config);
+    this.#encode = pipeline === undefined ? encode : knownWords(encode, pipeline);
     this.#single = learnTemplate(tokenizer, null);
     this.#pair = learnTemplate(tokenizer, 'b');
   }

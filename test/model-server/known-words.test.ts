@@ -1,212 +1,27 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { Tokenizer } from '@huggingface/tokenizers';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bertPipelineOf } from '../../model-server/tasks/bert-pipeline.ts';
-import { type Encode, knownWords } from '../../model-server/tasks/known-words.ts';
-import { shippedRepository } from './repository.ts';
-
-interface TokenizerJson {
-  normalizer: object;
-  pre_tokenizer: object;
-  post_processor: object;
-  decoder: object;
-  model: { vocab: Record<string, number> };
-  added_tokens: object[];
-}
-const readShipped = (name: string) =>
-  JSON.parse(readFileSync(join(shippedRepository, 'all-minilm-l6-v2', name), 'utf8'));
-const shipped: TokenizerJson = readShipped('tokenizer.json');
-const config: object = readShipped('tokenizer_config.json');
-
-const added = (content: string, override: object = {}) => ({
-  content,
-  special: true,
-  single_word: false,
-  lstrip: false,
-  rstrip: false,
-  normalized: false,
-  id: shipped.model.vocab[content] ?? 30_522 + content.length,
-  ...override,
-});
-const withParts = (parts: Partial<Record<keyof TokenizerJson, unknown>>) => ({ ...shipped, ...parts });
-const normalizer = (override: object) => ({ normalizer: { ...shipped.normalizer, ...override } });
-
-const encodeOf = (tokenizer: object): Encode => {
-  const library = new Tokenizer(tokenizer, config);
-  return (text) => library.encode(text, { add_special_tokens: false }).ids;
-};
-const pipelineOf = (tokenizer: object) => {
-  const pipeline = bertPipelineOf(tokenizer, config);
-  if (pipeline === undefined) throw new Error('this tokenizer should be taken for one of words');
-  return pipeline;
-};
-
-/** What has borders, changes with its company, is dropped, or is (or looks like) a token of its own. */
-const TRICKY = [
-  ...[
-    'a',
-    'ΑΣ',
-    'Σ',
-    "ΑΣ'Α",
-    'ΟΔΟΣ.',
-    'İstanbul',
-    'I\u0307',
-    'naïve',
-    'nai\u0308ve',
-    '\u0308',
-    'Ångström',
-    'ﬁ',
-    'ß',
-  ],
-  ...[
-    '日本語',
-    '漢',
-    '豈',
-    '𠀀𠀁',
-    '\u3400',
-    '\u9fff',
-    'ひらがな',
-    '한국어',
-    '한',
-    '🙂',
-    '👩‍👩‍👧',
-    '🇩🇪',
-    '❤️',
-  ],
-  ...[
-    '\u0000',
-    '\u0001',
-    '\u0007',
-    '\u000b',
-    '\u000c',
-    '\u001c',
-    '\u0085',
-    '\u200b',
-    '\u200d',
-    '\ufeff',
-    '\ufffd',
-  ],
-  ...[
-    '\u00ad',
-    '\ue000',
-    '\u0378',
-    '\ud800',
-    '\udc00',
-    '\ud83d',
-    '\u2028',
-    '\u2029',
-    '\u00a0',
-    '\u3000',
-    '\u1680',
-  ],
-  ...['don’t', "can't", 'e.g.', '$1,000.50', 'C++', '#!', '`', '^', '¡', '…', '-', '_', 'x'.repeat(33)],
-  ...[
-    'x'.repeat(101),
-    'é'.repeat(60),
-    '🙂'.repeat(101),
-    'unbelievably',
-    'antidisestablishmentarianism',
-    '##ing',
-  ],
-  ...[
-    '[CLS]',
-    '[SEP]',
-    '[PAD]',
-    '[UNK]',
-    '[MASK]',
-    '[cls]',
-    '[UNK\u0000]',
-    '[U\ufffdNK]',
-    '[Pad]',
-    '[MÁSK]',
-    '[M\u0301ASK]',
-  ],
-  ...[
-    '[',
-    ']',
-    '[C',
-    'LS]',
-    '[CLS',
-    '<s>',
-    '<S>',
-    '<ś>',
-    '<\u200bs>',
-    '</s>',
-    '<mask>',
-    '<MASK>',
-    'Foo',
-    'foo',
-    'FOO',
-  ],
-];
-const BORDERS = ['', ' ', '  ', '\t', '\n', '\r\n', '\u00a0', '\u3000', '\u2028', '\u000b', '\ufeff'];
-
-const part = fc.oneof(
-  { weight: 5, arbitrary: fc.constantFrom(...TRICKY) },
-  { weight: 3, arbitrary: fc.constantFrom(...BORDERS) },
-  { weight: 2, arbitrary: fc.constantFrom(...Object.keys(shipped.model.vocab)) },
-  fc.string({ unit: 'binary', maxLength: 12 }),
-  fc.string({ unit: 'grapheme', maxLength: 12 }),
-  // Lone halves of surrogate pairs too.
-  fc
-    .array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 6 })
-    .map((units) => String.fromCharCode(...units)),
-);
-const text = fc.array(part, { maxLength: 14 }).map((parts) => parts.join(''));
-
-describe('ids from remembered words are those of the library', () => {
-  const bracketed = [added('<s>'), added('</s>'), added('<mask>', { lstrip: true }), added('[UNK]')];
-  const variants: [string, object][] = [
-    ['as shipped', shipped],
-    ['that tells case apart', withParts(normalizer({ lowercase: false }))],
-    ['that drops accents but not case', withParts(normalizer({ lowercase: false, strip_accents: true }))],
-    ['that keeps accents', withParts(normalizer({ strip_accents: false }))],
-    ['that keeps control characters', withParts(normalizer({ clean_text: false }))],
-    ['with tokens in angle brackets, as MPNet', withParts({ added_tokens: bracketed })],
-    [
-      'with tokens that are sought after normalising',
-      withParts({ added_tokens: [added('[UNK]'), added('Foo', { normalized: true, rstrip: true })] }),
-    ],
-    [
-      'that tells case apart, with [unused] tokens',
-      withParts({
-        ...normalizer({ lowercase: false }),
-        added_tokens: [added('[UNK]'), added('[unused1]'), added('##ing')],
-      }),
-    ],
-  ];
-
-  it.each(variants)('for a tokenizer %s', (_, tokenizer) => {
-    const encode = encodeOf(tokenizer);
-    const known = knownWords(encode, pipelineOf(tokenizer));
-    // Small texts first: the later ones meet words that were learnt in other company.
-    for (const tricky of TRICKY) expect(known(tricky), JSON.stringify(tricky)).toEqual(encode(tricky));
-    fc.assert(
-      fc.property(text, (any) => {
-        const whole = encode(any);
-        expect(known(any)).toEqual(whole);
-        expect(known(any)).toEqual(whole);
-      }),
-      { numRuns: 400 },
-    );
-  });
-});
+import { knownWords } from '../../model-server/tasks/known-words.ts';
+import { wordPipelineOf } from '../../model-server/tasks/word-pipeline.ts';
+import {
+  added,
+  config,
+  encodeOf,
+  normalizer,
+  pipelineOf,
+  shipped,
+  withParts,
+  xlmRoberta,
+} from './tokenizer-files.ts';
 
 describe('remembered words', () => {
-  const { addedTokens } = pipelineOf(shipped);
+  const pipeline = pipelineOf(shipped);
   /** Also tells which texts the library was asked for. */
   const watched = () => {
     const asked: string[] = [];
     const encode = encodeOf(shipped);
-    const known = knownWords(
-      (any) => {
-        asked.push(any);
-        return encode(any);
-      },
-      { addedTokens },
-    );
+    const known = knownWords((any) => {
+      asked.push(any);
+      return encode(any);
+    }, pipeline);
     return { known, asked };
   };
 
@@ -263,10 +78,51 @@ describe('a tokenizer is taken for one of words', () => {
     expect(pipelineOf(shipped).addedTokens).toEqual(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']);
     const { type, ...model } = shipped.model as { type?: string; vocab: Record<string, number> };
     expect(type).toBe('WordPiece');
-    expect(bertPipelineOf({ ...shipped, model }, config)).toBeDefined();
+    expect(wordPipelineOf({ ...shipped, model }, config)).toBeDefined();
   });
 
+  it('when it is that of XLM-RoBERTa, whose ideographs are no words', () => {
+    const { word, addedTokens } = pipelineOf(xlmRoberta());
+    expect(addedTokens).toEqual(['<s>', '<pad>', '</s>', '<unk>', '<mask>']);
+    expect('日本 x'.match(word)).toEqual(['日本', 'x']);
+    const normalizer = { type: 'Sequence', normalizers: [xlmRoberta().normalizer] };
+    expect(wordPipelineOf(xlmRoberta({ normalizer }), config)).toBeDefined();
+  });
+
+  const pretokenizers = (list: object[]) => ({ pre_tokenizer: { type: 'Sequence', pretokenizers: list } });
+  const split = { type: 'WhitespaceSplit' };
   const others: [string, object, object?][] = [
+    ['pieces may span white space', xlmRoberta({ pre_tokenizer: { type: 'Metaspace', replacement: '▁' } })],
+    [
+      'only the first word is marked',
+      xlmRoberta(pretokenizers([split, { type: 'Metaspace', replacement: '▁', prepend_scheme: 'first' }])),
+    ],
+    ['words are not marked', xlmRoberta(pretokenizers([split]))],
+    [
+      'its mark is no piece',
+      xlmRoberta({
+        model: {
+          type: 'Unigram',
+          unk_id: 0,
+          vocab: [
+            ['<unk>', 0],
+            ['a', -1],
+          ],
+        },
+      }),
+    ],
+    [
+      'white space becomes a mark first',
+      xlmRoberta({
+        normalizer: {
+          type: 'Sequence',
+          normalizers: [
+            xlmRoberta().normalizer,
+            { type: 'Replace', pattern: { Regex: ' {2,}' }, content: '▁' },
+          ],
+        },
+      }),
+    ],
     ['it does not normalise', withParts({ normalizer: null })],
     ['its normaliser is another', withParts({ normalizer: { type: 'Lowercase' } })],
     ['ideographs are no words to it', withParts(normalizer({ handle_chinese_chars: false }))],
@@ -281,6 +137,6 @@ describe('a tokenizer is taken for one of words', () => {
     ['its settings drop marks', shipped, { ...config, do_lowercase_and_remove_accent: true }],
   ];
   it.each(others)('but not when %s', (_, tokenizer, settings = config) => {
-    expect(bertPipelineOf(tokenizer, settings)).toBeUndefined();
+    expect(wordPipelineOf(tokenizer, settings)).toBeUndefined();
   });
 });
