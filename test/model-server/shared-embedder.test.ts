@@ -175,6 +175,25 @@ describe('equal texts in flight', () => {
     expect([...(await anew).vectors[0]!]).toEqual([1, 1]);
   });
 
+  it('go on where they are computed already when the first caller cancels', async () => {
+    const { embed, pool, clock, scheduler } = setUpSharing();
+    const leader = new AbortController();
+    const led = embed(['1'], { signal: leader.signal });
+    await arrive(clock);
+    const followed = embed(['2', '1']);
+    await arrive(clock);
+    expect(pool.held.map(({ rows }) => rows)).toEqual([[[1]]]);
+    leader.abort();
+    await expect(led).rejects.toMatchObject({ reason: 'CANCELLED' });
+    await arrive(clock);
+    expect(scheduler.queuedItems).toBe(1);
+    pool.held[0]!.succeed();
+    await arrive(clock);
+    expect(pool.held.map(({ rows }) => rows)).toEqual([[[2]]]);
+    await runAll(pool, clock);
+    expect((await followed).vectors.map((vector) => [...vector])).toEqual([vectorOf('2'), vectorOf('1')]);
+  });
+
   it('a later caller with more time does not fail with the first one', async () => {
     const { embed, pool, clock, scheduler } = setUpSharing();
     const busy = embed(['9']);

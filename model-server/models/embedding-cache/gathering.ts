@@ -28,7 +28,7 @@ export class Gathering<Result extends object> {
     this.#wish = wish;
   }
 
-  /** @throws what beginning the flight throws */
+  /** Takes part in a flight. */
   join(flight: Flight<Result>, index: number): void {
     const waiter = { ...this.#wish, settle: (outcome: Result | ServingError) => this.#take(index, outcome) };
     this.#joined.push({ flight, waiter });

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../../scheduler/clock.ts';
-import type { SubmitOptions } from '../../scheduler/scheduler-options.ts';
+import type { ItemResult } from '../../scheduler/item.ts';
 import { checkLength, prepareTexts } from '../../tasks/embed.ts';
 import type { EncodedText } from '../../tasks/tokenizer.ts';
 import {
@@ -14,7 +14,7 @@ import {
 } from '../run-task.ts';
 import type { EmbeddedText } from './embedded-text.ts';
 import type { EmbeddingCache } from './embedding-cache.ts';
-import { Flight } from './flight.ts';
+import { Flight, LEFT, type UnderWay, type Wish } from './flight.ts';
 import { Gathering } from './gathering.ts';
 
 /** A text that was computed just now, and where its time went. */
@@ -27,6 +27,10 @@ interface Missing {
   index: number;
   text: string;
   key: string;
+}
+
+interface MissingRow extends Missing {
+  encoded: EncodedText;
 }
 
 type Flights = Map<string, Flight<Computed>>;
@@ -71,7 +75,8 @@ export class SharedEmbedder {
     const left = this.#cache.hasDisk ? await this.#readDisk(loaded, { found, missing }, options) : missing;
     const submit = submitOptions(loaded, options, this.#clock);
     const { priority = 'default', tenant = '', deadlineUs = Number.POSITIVE_INFINITY } = submit;
-    const gathering = new Gathering<Computed>({ priority, tenant, deadlineUs });
+    const wish = { priority, tenant, deadlineUs };
+    const gathering = new Gathering<Computed>(wish);
     let tokenizeUs = 0;
     try {
       const flights = this.#flightsOf(loaded);
@@ -81,7 +86,8 @@ export class SharedEmbedder {
       const encoded = await this.#encode(loaded, { found, left, alone }, options);
       tokenizeUs = (performance.now() - started) * 1000;
       gathering.throwIfFailed();
-      for (const one of alone) this.#fly(loaded, gathering, { ...one, encoded: encoded.get(one.index)! });
+      const rows = alone.map((one) => ({ ...one, encoded: encoded.get(one.index)! }));
+      this.#fly(loaded, { gathering, wish, rows });
     } catch (thrown) {
       gathering.leave();
       throw thrown;
@@ -153,34 +159,65 @@ export class SharedEmbedder {
     return true;
   }
 
-  /** Begins what nobody has begun since. @throws ServingError when the scheduler refuses it */
-  #fly(loaded: LoadedText, gathering: Gathering<Computed>, one: Missing & { encoded: EncodedText }): void {
+  /** Begins, all together, what nobody has begun since. @throws ServingError when the scheduler refuses it */
+  #fly(
+    loaded: LoadedText,
+    { gathering, wish, rows }: { gathering: Gathering<Computed>; wish: Wish; rows: MissingRow[] },
+  ): void {
     const flights = this.#flightsOf(loaded);
-    if (this.#joinFlight(flights, gathering, one)) return;
-    this.#cache.missed('computed');
-    const { key, encoded, index } = one;
-    const flight = new Flight<Computed>(
-      (submit) => this.#compute(loaded, { key, encoded }, submit),
-      () => flights.delete(key),
+    const begun: { flight: Flight<Computed>; row: MissingRow }[] = [];
+    for (const row of rows) {
+      if (this.#joinFlight(flights, gathering, row)) continue;
+      this.#cache.missed('computed');
+      const flight = new Flight<Computed>(
+        (again) => this.#compute(loaded, [row], again)[0]!,
+        () => flights.delete(row.key),
+      );
+      flights.set(row.key, flight);
+      gathering.join(flight, row.index);
+      begun.push({ flight, row });
+    }
+    if (begun.length === 0) return;
+    const underWay = this.#compute(
+      loaded,
+      begun.map(({ row }) => row),
+      wish,
     );
-    flights.set(key, flight);
-    gathering.join(flight, index);
+    for (const [index, { flight }] of begun.entries()) flight.fly(underWay[index]!, wish);
   }
 
-  /** @throws ServingError when the scheduler refuses it, before there is anything to wait for */
+  /** Cancelling one of these cancels all. @throws ServingError when the scheduler refuses them */
   #compute(
     { scheduler, space }: LoadedText,
-    { key, encoded }: { key: string; encoded: EncodedText },
-    submit: SubmitOptions,
-  ): Promise<Computed> {
-    const [promise] = scheduler.submit([{ row: encoded.row, reduction: POOLED }], submit);
-    return promise!.then(({ output, queueUs, computeUs, postUs }) => {
-      const { tokens, truncated, row } = encoded;
-      // A copy: what the scheduler gives is a view of the buffer of a whole batch.
-      const text = { vector: output.slice(), tokens, tokensUsed: row.ids.length, truncated, cached: false };
-      this.#cache.set(key, space, text);
-      return { text, queueUs, computeUs, postUs };
+    rows: readonly MissingRow[],
+    { priority, tenant, deadlineUs }: Wish,
+  ): UnderWay<Computed>[] {
+    const leaving = new AbortController();
+    const cancel = () => leaving.abort(LEFT);
+    const promises = scheduler.submit(
+      rows.map(({ encoded }) => ({ row: encoded.row, reduction: POOLED })),
+      {
+        priority,
+        tenant,
+        deadlineUs: deadlineUs === Number.POSITIVE_INFINITY ? undefined : deadlineUs,
+        signal: leaving.signal,
+      },
+    );
+    return promises.map((promise, index) => {
+      const { key, encoded } = rows[index]!;
+      return { promise: promise.then((result) => this.#keep({ key, space }, encoded, result)), cancel };
     });
+  }
+
+  #keep(
+    { key, space }: { key: string; space: string },
+    { tokens, truncated, row }: EncodedText,
+    { output, queueUs, computeUs, postUs }: ItemResult,
+  ): Computed {
+    // A copy: what the scheduler gives is a view of the buffer of a whole batch.
+    const text = { vector: output.slice(), tokens, tokensUsed: row.ids.length, truncated, cached: false };
+    this.#cache.set(key, space, text);
+    return { text, queueUs, computeUs, postUs };
   }
 }
 
