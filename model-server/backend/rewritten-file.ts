@@ -4,6 +4,7 @@ import { packTokens } from './graph/pack-tokens.ts';
 import { Unpackable } from './graph/packing.ts';
 import { readGraph } from './graph/read-graph.ts';
 import { writeGraph } from './graph/write-graph.ts';
+import { headName } from './text-head.ts';
 
 /** A model file that takes texts without padding. */
 export interface RewrittenFile {
@@ -20,14 +21,20 @@ const MOST_BYTES = 2 ** 30;
 
 /**
  * Reads a text encoder and rewrites it in memory; the file stays as it is.
+ * @param outputName the output that texts are served from; the first of the usual ones when absent
  * @throws Unpackable with the reason when it can't be rewritten
  * @throws Error when it is no ONNX file
  */
-export function rewriteFile(path: string): RewrittenFile {
+export function rewriteFile(path: string, outputName?: string): RewrittenFile {
   const { file, mark } = readWhole(path);
   const graph = readGraph(file);
   if (graph.hasForeignWeights) throw new Unpackable('it has sparse weights or weights in other files');
-  const packed = fuseRowQuantize(packTokens(graph));
+  const head = headName(
+    graph.outputs.map(({ name }) => name),
+    outputName,
+  );
+  if (head === undefined) throw new Unpackable('it has no output that texts are served from');
+  const packed = fuseRowQuantize(packTokens(graph, head));
   const model = writeGraph(packed.graph, packed.weights);
   giveBack(file);
   return { model, idCounts: packed.idCounts, mark };

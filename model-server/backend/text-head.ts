@@ -16,11 +16,11 @@ export function findTextHead(
   wanted?: string,
 ): Omit<TextHead, 'packed' | 'whyPadded'> {
   checkInputs(inputs);
-  const candidates = wanted === undefined ? PREFERRED_OUTPUTS : [wanted];
-  const name = candidates.find((candidate) => outputs.some((output) => output.name === candidate));
+  const names = outputs.map((output) => output.name);
+  const name = headName(names, wanted);
   const output = outputs.find((candidate) => candidate.name === name);
   if (output === undefined) {
-    const had = outputs.map((candidate) => candidate.name).join(', ');
+    const had = names.join(', ');
     throw new Error(
       wanted === undefined
         ? `none of its outputs (${had}) is one of ${PREFERRED_OUTPUTS.join(', ')}`
@@ -37,6 +37,12 @@ export function findTextHead(
     labels: isClassifier ? width : 0,
     perToken: output.shape.length === 3,
   };
+}
+
+/** Of all outputs the one that texts are served from; undefined when there is none. */
+export function headName(outputs: readonly string[], wanted?: string): string | undefined {
+  const candidates = wanted === undefined ? PREFERRED_OUTPUTS : [wanted];
+  return candidates.find((candidate) => outputs.includes(candidate));
 }
 
 function checkInputs(inputs: readonly TensorSpec[]): void {

@@ -31,7 +31,7 @@ export async function openTextSession(
   if ((settings.provider ?? 'cpu') !== 'cpu') return asItIs(settings, 'only sessions on the CPU are packed');
   let rewritten: RewrittenFile;
   try {
-    rewritten = rewriteFile(settings.modelFile);
+    rewritten = rewriteFile(settings.modelFile, settings.outputName);
   } catch (thrown) {
     return asItIs(settings, (thrown as Error).message, { isFault: !(thrown instanceof Unpackable) });
   }

@@ -56,6 +56,8 @@ export interface Graph {
   /** Those that a caller feeds. */
   inputs: readonly Port[];
   outputs: readonly Port[];
+  /** Tensors between, of which the file tells the shape. */
+  inner: readonly Port[];
   /** Whether sparse weights or weights in other files are among what it holds. */
   hasForeignWeights: boolean;
   /** Encoded fields of the graph that are kept: the weights, above all. */

@@ -15,7 +15,8 @@ export function makeNode(
   attributes: Readonly<Record<string, number | NewTensor>> = {},
 ): GraphNode {
   const made = Object.entries(attributes).map(([name, value]) => [name, makeAttribute(name, value)] as const);
-  return { name: outputs[0]!, opType, domain: '', inputs, outputs, attributes: new Map(made) };
+  // Without a name, for those that the file has must stay unique.
+  return { name: '', opType, domain: '', inputs, outputs, attributes: new Map(made) };
 }
 
 /** The same operator with other inputs or outputs. */

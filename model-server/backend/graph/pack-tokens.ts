@@ -35,32 +35,37 @@ export interface PackedGraph {
  * Everything is either flat (one cell per token) or plain (as the file means it, with R for B and L for S). Plain things may
  * go through any operator, for it does there what it always did; flat ones only through those that are known to look at
  * one token at a time. Flat things become plain where they are reshaped into heads, and flat again after attention.
+ * What does not lead to the output of texts is computed in the padded layout, for only planes are ever fed for its sake.
  *
+ * @param head the output that texts are served from
  * @throws Unpackable with the reason where that can't be shown to be sound
  */
-export function packTokens(graph: Graph): PackedGraph {
+export function packTokens(graph: Graph, head: string): PackedGraph {
   const packing = new Packing();
   const idCounts = new Map<string, number>();
   for (const port of graph.inputs) packing.facts.set(port.name, inputFact(port));
   if (!packing.facts.has('attention_mask')) throw new Unpackable('it has no input attention_mask');
   for (const weights of graph.weights.values()) packing.facts.set(weights.name, constantFact(weights));
   const consumers = consumersOf(graph);
+  const leading = leadingTo(head, graph);
   for (const node of graph.nodes) {
     const operands = node.inputs.map((name) => operandOf(packing, name));
     if ([...node.attributes.values()].some(({ hasGraph }) => hasGraph))
       throw new Unpackable(`${told(node)} has graphs of its own`);
     countIds({ node, operands, inputs: graph.inputs }, idCounts);
-    if (operands.some((fact) => fact?.kind === 'flat'))
-      rewrite({ packing, node, operands, consumers, opset: graph.opset });
-    else keepPlain({ packing, node, operands });
+    const step = { packing, node, operands, consumers, opset: graph.opset };
+    if (!operands.some((fact) => fact?.kind === 'flat')) keepPlain(step);
+    else if (leading.has(node) || isFirstToken(step)) rewrite(step);
+    else inPaddedLayout(step);
   }
-  for (const { name } of graph.outputs) checkOutput(packing.facts.get(name), name);
+  checkHead(packing.facts.get(head), head);
   return {
     graph: {
       ...graph,
       nodes: packing.nodes,
       inputs: [...graph.inputs.map(portOf), ...[...packing.needed].map((which) => EXTRA_PORTS[which])],
       outputs: graph.outputs.map(anonymous),
+      inner: graph.inner.flatMap((told) => innerPort(told, packing.facts.get(told.name))),
     },
     weights: packing.weights,
     idCounts,
@@ -89,6 +94,16 @@ const anonymous = (given: Port): Port => ({
   dims: given.dims?.map((dim) => (typeof dim === 'number' ? dim : undefined)),
 });
 
+/**
+ * What the file tells of a shape is told again where it can be: the runtime fuses operators on shapes that it knows, and is to
+ * fuse the same ones.
+ */
+function innerPort(told: Port, fact: Fact | undefined): Port[] {
+  if (fact?.kind !== 'flat' || told.dims?.length !== fact.features.length + 2) return [];
+  const features = told.dims.slice(2).map((dim) => (typeof dim === 'number' ? dim : undefined));
+  return [{ ...told, dims: [...TOKENS, ...features] }];
+}
+
 function inputFact({ name, dims }: Port): Fact {
   if (dims?.length !== 2 || dims.some((dim) => typeof dim === 'number' && dim > 0))
     throw new Unpackable(`input ${name} does not take any number of rows and tokens`);
@@ -115,9 +130,21 @@ function countIds(
   counts.set(index!, Math.min(table.shape[0] ?? 1, counts.get(index!) ?? Number.POSITIVE_INFINITY));
 }
 
-function checkOutput(fact: Fact | undefined, name: string): void {
+function checkHead(fact: Fact | undefined, name: string): void {
   if (fact === undefined) throw new Unpackable(`output ${name} is made by nothing`);
   if (fact.kind === 'plain' && fact.padded) throw new Unpackable(`output ${name} may hold padding`);
+}
+
+/** The operators that an output is made of. */
+function leadingTo(output: string, { nodes }: Graph): Set<GraphNode> {
+  const wanted = new Set([output]);
+  const leading = new Set<GraphNode>();
+  for (const node of nodes.toReversed()) {
+    if (!node.outputs.some((name) => wanted.has(name))) continue;
+    leading.add(node);
+    for (const name of node.inputs) wanted.add(name);
+  }
+  return leading;
 }
 
 /** An operator that is given something flat. */

@@ -25,13 +25,12 @@ export class Packing {
   /** Encoded weights that the new operators need. */
   readonly weights: Uint8Array[] = [];
   readonly needed = new Set<PackingInput>();
-  readonly #names = new Map<string, string>();
+  readonly #names = new Set<string>();
 
-  /** Makes a name known once. @returns false when it was known before */
-  #isNew(key: string, name: string): boolean {
-    if (this.#names.has(key)) return false;
-    this.#names.set(key, name);
-    return true;
+  /** Makes a name known. @returns false when it was known before */
+  #isNew(name: string): boolean {
+    const before = this.#names.size;
+    return this.#names.add(name).size > before;
   }
 
   /** The name of a packing input, which the graph gets with this. */
@@ -43,8 +42,7 @@ export class Packing {
   /** The name of a constant list of integers; without `dims` it is a scalar. */
   integers(values: readonly number[], dims: readonly number[] = [values.length]): string {
     const name = `packing.integers.${values.join('.')}.${dims.length}`;
-    if (this.#isNew(name, name))
-      this.weights.push(encodeTensor({ element: ELEMENT.INT64, dims, values }, name));
+    if (this.#isNew(name)) this.weights.push(encodeTensor({ element: ELEMENT.INT64, dims, values }, name));
     return name;
   }
 
@@ -52,7 +50,7 @@ export class Packing {
   padded(name: string): string {
     const padded = `packing.${name}.padded`;
     const flat = this.facts.get(name) as Flat;
-    if (!this.#isNew(padded, padded)) return padded;
+    if (!this.#isNew(padded)) return padded;
     this.#regather([name, padded], { features: flat.features.length, index: this.input('pad') });
     const fact: Plain = { kind: 'plain', shape: ['B', 'S', ...flat.features], padded: true, masked: false };
     this.facts.set(padded, fact);
@@ -77,7 +75,7 @@ export class Packing {
     if (tokens !== 'S' || !(rows === 1 || rows === 'B')) return undefined;
     // What holds padding is of use only where the mask has had its say.
     if (padded && !masked) return undefined;
-    if (!this.#isNew(flat, flat)) return flat;
+    if (!this.#isNew(flat)) return flat;
     if (rows === 'B') this.unpad([name, flat]);
     else this.#byPosition([name, flat], { hasRows: firstAxis === 0 });
     return flat;

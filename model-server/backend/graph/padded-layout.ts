@@ -2,7 +2,7 @@ import { type Flat, intOf, numbersOf, type Plain } from './facts.ts';
 import type { GraphNode } from './graph.ts';
 import { keepPlain } from './keep-plain.ts';
 import { withPorts } from './make-node.ts';
-import { type FlatStep, operandOf } from './step.ts';
+import { type FlatStep, operandOf, type Step } from './step.ts';
 import { axisOf } from './symbols.ts';
 import { takesOverTokens } from './token-wise.ts';
 
@@ -28,14 +28,17 @@ function isLastAxis(node: GraphNode, { features }: Flat): boolean {
 }
 
 /** Runs an operator on rows, as the file means it. */
-export function inPaddedLayout({ packing, node }: FlatStep): void {
-  const padded = packing.padded(node.inputs[0]!);
-  const inputs = [padded, ...node.inputs.slice(1)];
+export function inPaddedLayout({ packing, node, operands }: Step): void {
+  const inputs = paddedInputs({ packing, node, operands });
   keepPlain({
     packing,
     node: withPorts(node, { inputs }),
     operands: inputs.map((name) => operandOf(packing, name)),
   });
+}
+
+function paddedInputs({ packing, node, operands }: Step): string[] {
+  return node.inputs.map((name, at) => (operands[at]?.kind === 'flat' ? packing.padded(name) : name));
 }
 
 /** Sums of what came before do not depend on the padding, which comes after. */
@@ -58,7 +61,7 @@ export function looksUpInItsRow({ node, operands: [table, index] }: FlatStep): b
 /** Runs an operator in the padded layout and takes the cells of tokens out again. */
 export function throughPaddedLayout({ packing, node, operands }: FlatStep): void {
   const [out] = node.outputs as [string];
-  const inputs = node.inputs.map((name, at) => (operands[at]?.kind === 'flat' ? packing.padded(name) : name));
+  const inputs = paddedInputs({ packing, node, operands });
   const cells = `packing.${out}.padded_result`;
   packing.nodes.push(withPorts(node, { inputs, outputs: [cells] }));
   packing.facts.set(cells, { kind: 'plain', shape: ['B', 'S'], padded: true, masked: false });

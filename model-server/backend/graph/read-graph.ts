@@ -33,6 +33,7 @@ function readParts(graph: Uint8Array): Omit<Graph, 'opset' | 'fileRest'> {
   const nodes: GraphNode[] = [];
   const inputs: { port: Port; bytes: Uint8Array }[] = [];
   const outputs: Port[] = [];
+  const inner: Port[] = [];
   const weights = new Map<string, Weights>();
   const graphRest: Uint8Array[] = [];
   let hasForeignWeights = false;
@@ -40,8 +41,8 @@ function readParts(graph: Uint8Array): Omit<Graph, 'opset' | 'fileRest'> {
     if (field.number === 1) nodes.push(readNode(field.content));
     else if (field.number === 11) inputs.push({ port: readPort(field.content), bytes: field.bytes });
     else if (field.number === 12) outputs.push(readPort(field.content));
-    // What is known of inner tensors (13) may not hold for a graph that is rewritten; the runtime finds it out anew.
-    else if (field.number !== 13) graphRest.push(field.bytes);
+    else if (field.number === 13) inner.push(readPort(field.content));
+    else graphRest.push(field.bytes);
     if (field.number === 5) {
       const tensor = readWeights(field.content);
       weights.set(tensor.name, tensor);
@@ -56,6 +57,7 @@ function readParts(graph: Uint8Array): Omit<Graph, 'opset' | 'fileRest'> {
     weights,
     inputs: fed.map(({ port }) => port),
     outputs,
+    inner,
     hasForeignWeights,
     graphRest: [...graphRest, ...defaults],
   };

@@ -6,7 +6,8 @@ import { axisOf } from './symbols.ts';
 
 /** Whether an operator takes the first token of each row: index 0, or a slice from 0 to 1. */
 export function isFirstToken({ node, operands }: FlatStep): boolean {
-  const flat = operands[0] as Flat;
+  const [flat] = operands;
+  if (node.domain !== '' || flat?.kind !== 'flat') return false;
   if (node.opType === 'Gather') {
     const isZero =
       numbersOf(operands[1])?.every((index) => index === 0) &&

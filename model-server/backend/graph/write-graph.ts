@@ -12,6 +12,7 @@ export function writeGraph(graph: Graph, extraWeights: readonly Uint8Array[] = [
   for (const weights of extraWeights) small.tag(5, WireType.LengthDelimited).bytes(weights);
   for (const port of graph.inputs) small.tag(11, WireType.LengthDelimited).bytes(encodePort(port));
   for (const port of graph.outputs) small.tag(12, WireType.LengthDelimited).bytes(encodePort(port));
+  for (const port of graph.inner) small.tag(13, WireType.LengthDelimited).bytes(encodePort(port));
   const inGraph = [small.finish(), ...graph.graphRest];
   const header = new BinaryWriter().tag(7, WireType.LengthDelimited).uint32(bytesOf(inGraph)).finish();
   return joined([...graph.fileRest, header, ...inGraph]);
