@@ -2,7 +2,8 @@ import { ServingError } from '../errors.ts';
 import { checkTensors } from '../scheduler/check-tensors.ts';
 import { type Clock, systemClock } from '../scheduler/clock.ts';
 import type { ItemResult } from '../scheduler/item.ts';
-import type { Priority, SubmitOptions } from '../scheduler/scheduler-options.ts';
+import type { Priority } from '../scheduler/priority.ts';
+import type { SubmitOptions } from '../scheduler/scheduler-options.ts';
 import { prepareTexts, type Truncate } from '../tasks/embed.ts';
 import { preparePairs, queryStates, type ScoreKind, toUnitScore } from '../tasks/rerank.ts';
 import type { EncodedText } from '../tasks/tokenizer.ts';
@@ -11,7 +12,7 @@ import type { TextFacts } from './embedding-cache/embedded-text.ts';
 import type { Loaded, TextParts } from './loaded.ts';
 import { reshapeInputs, reshapeOutputs } from './repository/reshape.ts';
 
-export { PRIORITIES, type Priority } from '../scheduler/scheduler-options.ts';
+export { PRIORITIES, type Priority } from '../scheduler/priority.ts';
 
 export interface CallOptions {
   truncate: Truncate;

@@ -31,8 +31,10 @@ const ENOUGH = 3;
 const MEMORY_BATCHES = 200;
 /** A batch that took longer than this many times its prediction was held up by something else. */
 const MOST_OFF = 4;
-/** What a batch of the warm-up counts against one of the traffic, which knows how fast the machine is today. */
-const WARM_WEIGHT = 0.1;
+/** The first batches are the warm-up's, which come in all shapes: they are not forgotten. */
+const FIRST_BATCHES = 64;
+/** What one of those counts against one of today, which knows how fast the machine is now. */
+const FIRST_WEIGHT = 0.1;
 const KEPT_SAMPLES = 512;
 /** Of what the latest batches took together, when another one comes: some thirty of them count. */
 const KEEP_LATELY = 0.97;
@@ -42,13 +44,13 @@ const TYPICAL: BatchShape = { rows: 8, tokens: 128, length: 16 };
 /**
  * The time of a batch of texts on one kind of instance, as a sum of what a transformer spends it on: a fixed part for
  * running the graph at all, the dense layers (per token computed), moving cells in and out of attention, and attention's
- * scores (per cell and length). The four rates are fitted to what batches took, by relative error, and never negative; what
- * was measured while warming up keeps those rates in place that today's traffic says nothing about.
+ * scores (per cell and length). The four rates are fitted to what batches took, by relative error, and never negative; the
+ * first batches, which are those of the warm-up, keep those rates in place that today's traffic says nothing about.
  */
 export class CostModel {
   /** Whether the dense layers see the tokens alone and only attention sees padding. */
   readonly packed: boolean;
-  readonly #warm = new NonNegativeFit(4);
+  readonly #first = new NonNegativeFit(4);
   readonly #live = new NonNegativeFit(4, Math.exp(-1 / MEMORY_BATCHES));
   readonly #samples: CostSample[] = [];
   readonly #lately = { tokens: 0, us: 0 };
@@ -65,7 +67,7 @@ export class CostModel {
     return this.#count >= ENOUGH;
   }
 
-  /** The latest batches, oldest first; warm-up is not among them. */
+  /** The latest batches, oldest first. */
   get samples(): readonly CostSample[] {
     return this.#samples;
   }
@@ -88,11 +90,6 @@ export class CostModel {
     return this.predictUs(TYPICAL) / TYPICAL.tokens;
   }
 
-  /** Takes in what a batch of the warm-up took. */
-  warmed(shape: BatchShape, measuredUs: number): void {
-    this.#add(this.#warm, shape, { measuredUs, weight: WARM_WEIGHT });
-  }
-
   /**
    * Takes in what a batch took.
    * @param measuredUs in the instance
@@ -105,22 +102,18 @@ export class CostModel {
     this.#lately.tokens = this.#lately.tokens * KEEP_LATELY + shape.tokens;
     this.#lately.us = this.#lately.us * KEEP_LATELY + heldUs;
     const heldUp = this.isKnown && measuredUs > predictedUs * MOST_OFF;
-    const believedUs = heldUp ? predictedUs * MOST_OFF : measuredUs;
-    this.#add(this.#live, shape, { measuredUs: believedUs, weight: 1 });
+    this.#fit(shape, heldUp ? predictedUs * MOST_OFF : measuredUs);
   }
 
-  #add(
-    fit: NonNegativeFit,
-    shape: BatchShape,
-    { measuredUs, weight }: { measuredUs: number; weight: number },
-  ): void {
+  #fit(shape: BatchShape, measuredUs: number): void {
     if (!(measuredUs > 0)) return;
     const cells = shape.rows * shape.length;
     const features = [1, this.computedTokens(shape), cells, cells * shape.length];
     // By relative error, or the few long batches would decide what the short ones cost.
     const scaled = features.map((feature) => feature / measuredUs);
-    fit.add(scaled, 1, weight);
+    this.#live.add(scaled, 1);
+    if (this.#count < FIRST_BATCHES) this.#first.add(scaled, 1, FIRST_WEIGHT);
     this.#count++;
-    this.#rates = NonNegativeFit.solve([this.#warm, this.#live], this.#rates);
+    this.#rates = NonNegativeFit.solve([this.#first, this.#live], this.#rates);
   }
 }

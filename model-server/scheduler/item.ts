@@ -1,6 +1,6 @@
 import { ServingError } from '../errors.ts';
 import type { RawTensor, Reduction, TokenRow } from '../types.ts';
-import type { Priority } from './scheduler-options.ts';
+import type { Priority } from './priority.ts';
 import { type TensorCall, tensorKey } from './tensor-call.ts';
 
 /** Where the time of one input went. */

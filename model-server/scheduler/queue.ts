@@ -1,6 +1,6 @@
 import { ServingError } from '../errors.ts';
 import { FairQueue, type Shared } from './fair-queue.ts';
-import { PRIORITIES, type Priority } from './scheduler-options.ts';
+import { PRIORITIES, type Priority } from './priority.ts';
 
 export interface QueueLimits {
   maxItems: number;

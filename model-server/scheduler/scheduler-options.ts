@@ -1,5 +1,6 @@
 import type { BatchLimits } from './batch-policy.ts';
 import type { Clock } from './clock.ts';
+import type { Priority } from './priority.ts';
 import type { QueueLimits } from './queue.ts';
 
 /**
@@ -40,10 +41,6 @@ export interface SchedulerObserver {
   }): void;
   itemQueued(queueUs: number): void;
 }
-
-/** How urgent a call is, most urgent first; `bulk` only takes what the others leave. */
-export const PRIORITIES = ['interactive', 'default', 'bulk'] as const;
-export type Priority = (typeof PRIORITIES)[number];
 
 /** Options of one call; all its inputs share them. */
 export interface SubmitOptions {

@@ -38,7 +38,7 @@ describe.each([true, false])('the cost model (packed: %s)', (packed) => {
 
   it('follows the machine when it becomes slower, and keeps what was measured of shapes that no longer come', () => {
     const costs = new CostModel({ packed, overheadTokens: 8 });
-    for (const shape of shapes) costs.warmed(shape, truth(shape));
+    for (const shape of shapes) costs.learn(shape, truth(shape));
     const short = { rows: 8, length: 12, tokens: 80 };
     const long = { rows: 1, length: 512, tokens: 512 };
     const before = costs.predictUs(long);
@@ -49,7 +49,7 @@ describe.each([true, false])('the cost model (packed: %s)', (packed) => {
 
   it('is not thrown off by a batch that was held up', () => {
     const costs = new CostModel({ packed, overheadTokens: 8 });
-    for (const shape of shapes) costs.warmed(shape, truth(shape));
+    for (const shape of shapes) costs.learn(shape, truth(shape));
     const short = { rows: 8, length: 12, tokens: 80 };
     costs.learn(short, truth(short) * 1000);
     expect(costs.predictUs(short) / truth(short)).toBeLessThan(1.2);

@@ -73,8 +73,9 @@ describe('priorities', () => {
   it('a bulk batch is no longer than others may have to wait for', async () => {
     const { clock, pool, scheduler, many } = start(1, { batch: { maxItems: 64, maxTokens: 1000 } });
     const shape = { rows: 1, tokens: 2, length: 2 };
-    for (let i = 0; i < 20; i++) scheduler.costs.warmed(shape, 5 * MS);
-    for (let i = 0; i < 20; i++) scheduler.costs.warmed({ rows: 10, tokens: 20, length: 2 }, 23.9 * MS);
+    pool.computeUs = (rows) => 0.8 * MS + 2.1 * MS * rows.length;
+    for (let i = 0; i < 20; i++) scheduler.costs.learn(shape, 5 * MS);
+    for (let i = 0; i < 20; i++) scheduler.costs.learn({ rows: 10, tokens: 20, length: 2 }, 23.9 * MS);
     many(
       Array.from({ length: 30 }, () => 5),
       { priority: 'bulk' },

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ServingError } from '../../model-server/errors.ts';
-import { PRIORITIES, type Priority } from '../../model-server/scheduler/scheduler-options.ts';
+import { PRIORITIES, type Priority } from '../../model-server/scheduler/priority.ts';
 import type { GatedPool, HeldBatch } from './gated-pool.ts';
 import { values } from './raw-tensors.ts';
 import { call, input, settle, setUp } from './scheduler-setup.ts';

@@ -1,5 +1,5 @@
 import { ServingError } from '../../errors.ts';
-import { PRIORITIES, type Priority } from '../../scheduler/scheduler-options.ts';
+import { PRIORITIES, type Priority } from '../../scheduler/priority.ts';
 
 /** How a caller wants work to be done that it may share with others. */
 export interface Wish {
