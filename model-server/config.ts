@@ -68,7 +68,7 @@ export const serverConfigSchema = z.object({
   }),
   watchdogMs: count.default(60_000).meta({
     description:
-      'milliseconds after which an instance that does not finish its batch is taken for dead (a load may take ten times that, and at least ten minutes)',
+      'milliseconds after which an instance that does not finish its batch is taken for dead (20 times what the batch should take, if that is more; a load may take ten times that, and at least ten minutes)',
   }),
   instances: z.coerce.number().int().min(0).default(0).meta({
     description:

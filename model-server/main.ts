@@ -164,8 +164,7 @@ function makeEmbeddingCache(config: ServerConfig, log: Log): EmbeddingCache {
 function tuningOf({ tuneMs, cacheDir }: ServerConfig, log: Log): Tuning | undefined {
   if (tuneMs === 0) return undefined;
   const folder = cacheDir || cacheFolder(process.env.XDG_CACHE_HOME, homedir);
-  const cache = folder === undefined ? undefined : new LayoutCache(folder, log);
-  return { tuneMs, cores: availableParallelism(), cache };
+  return { tuneMs, cores: availableParallelism(), cache: new LayoutCache(folder, log) };
 }
 
 /** Names with commas between them; `all` and `*` are all of them, `none` and nothing none. */

@@ -32,8 +32,9 @@ export interface Tuning {
   tuneMs: number;
   /** Cores to share. */
   cores: number;
-  /** Undefined where nothing can be remembered. */
-  cache: LayoutCache | undefined;
+  cache: LayoutCache;
+  /** Settles when the version that is timed now has been; what can wait should not disturb it. */
+  current?: Promise<unknown> | undefined;
 }
 
 /** Name and version of what something is told about. */

@@ -40,7 +40,7 @@ const silent = pino({ level: 'silent' });
 const tuning = (cacheFolder: string | undefined, cores = 2) => ({
   tuneMs: 600_000,
   cores,
-  cache: cacheFolder === undefined ? undefined : new LayoutCache(cacheFolder, silent),
+  cache: new LayoutCache(cacheFolder, silent),
 });
 const open = { defaults: { instances: 2, fixed: { instances: false, intraOpThreads: false } } };
 const start = (path: string, options: HarnessOptions) => startLifecycle(path, { ...open, ...options });
@@ -78,14 +78,36 @@ describe('a version whose layout nobody names', () => {
     expect((await ask(second)).vectors).toHaveLength(1);
   });
 
-  it('is timed at each start where nothing can be remembered', async () => {
+  it('is timed once for each server where nothing can be written', async () => {
     const path = repository();
     for (let time = 0; time < 2; time++) {
       opened.length = 0;
       await using server = await start(path, { tuning: tuning(undefined) });
       expect(opened).toHaveLength(3);
-      expect(server.states()['m/1']).toBe('ready');
+      const found = threads(server);
+      await server.admin.unload('m');
+      opened.length = 0;
+      await server.admin.load('m');
+      expect(opened).toHaveLength(found.length);
+      expect(threads(server)).toEqual(found);
     }
+  });
+
+  it('is not tried again and again by a server that has no time for it', async () => {
+    let nowMs = 0;
+    const path = repository();
+    const cache = folder();
+    // Every look at the clock takes a second: one layout can be opened, but not timed.
+    const options = { nowMs: () => (nowMs += 1000), tuning: { ...tuning(cache), tuneMs: 10_000 } };
+    await using server = await start(path, options);
+    expect(opened).toHaveLength(3);
+    expect(threads(server)).toEqual([1, 1]);
+    await server.admin.unload('m');
+    opened.length = 0;
+    await server.admin.load('m');
+    expect(opened).toHaveLength(2);
+    expect(await sources(server)).toContain('instances 2 <- default');
+    expect(() => readFileSync(join(cache, 'layouts.json'))).toThrow(/ENOENT/);
   });
 
   it('is as it would be without tuning when there is no time, and is not remembered', async () => {

@@ -43,7 +43,7 @@ export async function planLayout(description: Description, question: LayoutQuest
     session: sessionSettings(description, files, defaults),
     shapes: shapesToTime(description, defaults),
   });
-  const remembered = await tuning.cache?.find(key);
+  const remembered = await tuning.cache.find(key);
   if (remembered !== undefined && isPossible(remembered.layout, tuning.cores) && fits(remembered.layout))
     return asRemembered(remembered);
   const all = layoutsFor(tuning.cores);
@@ -109,7 +109,12 @@ function fixedLayout({ config, origins }: Description, { host, instances }: Layo
 }
 
 function asRemembered({ layout, evidence, date }: MeasuredLayout): LayoutPlan {
-  return { layout, sources: allFrom(`cache of ${date.slice(0, 10)}`), evidence };
+  // Without figures it is what a version begins with, and there was no time to find a better one.
+  return {
+    layout,
+    sources: allFrom(evidence === '' ? 'default' : `cache of ${date.slice(0, 10)}`),
+    evidence,
+  };
 }
 
 /** A file that was edited by hand may ask for more than there is. */

@@ -56,7 +56,7 @@ export async function proveSound(
   const { defaults, nowMs } = host;
   let scheduler: Scheduler | undefined;
   const warmedUp = await warmUp(
-    warmUpRun(unproved, () => scheduler),
+    warmUpRun(unproved, { scheduler: () => scheduler, whenQuiet: () => host.tuning?.current }),
     {
       owner,
       samples: config.warmup,
@@ -98,7 +98,10 @@ async function learnCanary(canary: Batch, { pool, text }: Unproved): Promise<voi
 
 function warmUpRun(
   { owner, description, pool, info, text }: Unproved,
-  scheduler: () => Scheduler | undefined,
+  {
+    scheduler,
+    whenQuiet,
+  }: { scheduler: () => Scheduler | undefined; whenQuiet: () => Promise<unknown> | undefined },
 ): WarmUpRun {
   const runTexts = async (parts: TextParts, length: number, rows: number) => {
     const texts = await sampleTexts(parts, description.config.task);
@@ -107,6 +110,8 @@ function warmUpRun(
       await runOnEach(owner, pool, () => assemble(texts(length, rows)));
       return;
     }
+    // It is in no hurry, and would disturb who measures.
+    await whenQuiet();
     await Promise.all(owned.submit(texts(length, rows * pool.states.length)));
     // By itself, for an instance that is there for lone requests only.
     if (rows === 1) await Promise.all(owned.submit(texts(length, 1)));

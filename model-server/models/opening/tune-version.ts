@@ -1,8 +1,9 @@
 import type { InstancePlan } from '../../executor/devices.ts';
 import { assemble } from '../../scheduler/assemble.ts';
-import type { VersionHost } from '../host.ts';
+import type { Tuning, VersionHost } from '../host.ts';
 import { layoutText } from '../layout/layout.ts';
 import { tuneLayout } from '../layout/tune-layout.ts';
+import type { TextParts } from '../loaded.ts';
 import type { Reservation } from '../memory/budget.ts';
 import type { CpuPlan } from './plan-devices.ts';
 import { allFrom, type LayoutPlan } from './plan-layout.ts';
@@ -28,16 +29,28 @@ export interface Untuned extends Unproved {
  * @throws the reason of the host's signal, when the server stops meanwhile
  */
 export async function tuneVersion(untuned: Untuned, host: VersionHost): Promise<LayoutPlan> {
-  const { owner, onCpu, openMs, text } = untuned;
+  const { onCpu, text } = untuned;
+  const { toTune } = onCpu.plan;
+  const { tuning } = host;
+  if (toTune === undefined || tuning === undefined || text === undefined) return onCpu.plan;
+  const timed = tune({ ...untuned, text, toTune, tuning }, host);
+  // For others to wait for, who must not hear of its failure.
+  tuning.current = timed.catch(() => undefined);
+  return timed;
+}
+
+type Tunable = Untuned & { text: TextParts; toTune: NonNullable<LayoutPlan['toTune']>; tuning: Tuning };
+
+async function tune(tunable: Tunable, host: VersionHost): Promise<LayoutPlan> {
+  const { owner, onCpu, openMs, toTune, tuning } = tunable;
   const { plan, bytesOf } = onCpu;
-  const { tuning, log, nowMs } = host;
-  if (plan.toTune === undefined || tuning === undefined || text === undefined) return plan;
-  const shapes = shapesToTime(untuned.description, host.defaults);
-  const bench = await benchOf({ ...untuned, text }, host);
+  const { log, nowMs } = host;
+  const shapes = shapesToTime(tunable.description, host.defaults);
+  const bench = await benchOf(tunable, host);
   try {
     const tuned = await tuneLayout({
       workbench: bench,
-      candidates: [plan.layout, ...plan.toTune.others],
+      candidates: [plan.layout, ...toTune.others],
       shapes,
       tuneMs: tuning.tuneMs,
       openMs,
@@ -48,12 +61,16 @@ export async function tuneVersion(untuned: Untuned, host: VersionHost): Promise<
     });
     await bench.settle(tuned.layout);
     host.signal.throwIfAborted();
-    const { layout, evidence, stoppedBy } = tuned;
+    const { stoppedBy, ...found } = tuned;
+    const { layout, evidence } = found;
+    const measured = { ...found, date: new Date().toISOString() };
     if (evidence === '') {
+      // There may be more time at the next start; within this one it would be lost each time that the model is loaded.
+      if (stoppedBy === 'time') tuning.cache.rememberHere(toTune.key, measured);
       log.debug({ owner, stoppedBy }, `layout: ${layoutText(layout)}; others could not be measured`);
       return plan;
     }
-    await tuning.cache?.remember(plan.toTune.key, { layout, evidence, date: new Date().toISOString() });
+    await tuning.cache.remember(toTune.key, measured);
     return { layout, sources: allFrom('measured'), evidence };
   } catch (thrown) {
     await bench.settle(plan.layout);
@@ -66,7 +83,7 @@ export async function tuneVersion(untuned: Untuned, host: VersionHost): Promise<
   }
 }
 
-async function benchOf(untuned: Untuned & { text: NonNullable<Unproved['text']> }, host: VersionHost) {
+async function benchOf(untuned: Tunable, host: VersionHost) {
   const { owner, pool, text, description, reservation, onCpu } = untuned;
   const { plan, instancesOf, bytesOf } = onCpu;
   const { task } = description.config;
