@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { mallocVariables, missingV8Flags } from '../cli/launch/memory-tuning.ts';
 import { type ServerConfig, serverConfigSchema } from '../model-server/config.ts';
 import { type RunningServer, run } from '../model-server/main.ts';
 
@@ -26,13 +27,10 @@ interface Usage {
  * @param settings of model-server/config.ts; the shipped repository unless told
  */
 export async function startServer(settings: Partial<ServerConfig> = {}): Promise<BenchServer> {
-  const env = {
-    ...process.env,
-    MALLOC_ARENA_MAX: '2',
-    MALLOC_TRIM_THRESHOLD_: '131072',
-    MALLOC_MMAP_THRESHOLD_: '131072',
-  };
-  const child = fork(file, ['child', JSON.stringify(settings)], { env });
+  // As the product starts it.
+  const env = { ...process.env, ...mallocVariables.serve };
+  const execArgv = [...process.execArgv, ...missingV8Flags(process.execArgv, process.env.NODE_OPTIONS)];
+  const child = fork(file, ['child', JSON.stringify(settings)], { env, execArgv });
   const ports = await new Promise<Pick<RunningServer, 'grpcPort' | 'httpPort' | 'metricsPort'>>(
     (resolve, reject) => {
       child.once('message', (message) => resolve(message as RunningServer));
