@@ -178,6 +178,8 @@ export interface ExecutorPool {
    * handed over like that and has not begun yet.
    */
   prefetch(): Executor | undefined;
+  /** Tokens that a lone text must have for `take` to be told that it is alone: below, others are done sooner with it. */
+  readonly loneTokens: number;
   /** How many instances are free. */
   readonly free: number;
   /** Set when no instance is left and none will come back. */

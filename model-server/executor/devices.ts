@@ -19,6 +19,8 @@ export interface InstancePlan {
   threads?: number;
   /** Whether it is for lone requests only: it has more threads, and a use for them only while nothing else runs. */
   isLone?: boolean;
+  /** Tokens that a lone text must have to be faster there; any has enough when absent. */
+  loneTokens?: number | undefined;
 }
 
 /** An instance group of a model's configuration. */

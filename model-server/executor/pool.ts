@@ -97,6 +97,10 @@ export class Pool implements ExecutorPool {
     return this.#forLoad().reduce((sum, executor) => sum + (executor.idle ? 1 : 0), 0);
   }
 
+  get loneTokens(): number {
+    return this.#executors.find((executor) => executor.isLone)?.plan.loneTokens ?? 0;
+  }
+
   get failure(): ServingError | undefined {
     return this.#failure;
   }

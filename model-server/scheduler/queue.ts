@@ -65,6 +65,11 @@ export class BoundedQueue<T extends Queued> {
     return this.#sum((each) => this.#byPriority[each].size, 'default');
   }
 
+  /** Tokens of the only item that waits; below 0 when none does, or several. */
+  get soleTokens(): number {
+    return this.size === 1 ? this.tokens : -1;
+  }
+
   /** Tokens that wait. */
   get tokens(): number {
     return this.#sum((each) => this.#tokens[each], 'bulk');

@@ -195,9 +195,9 @@ export class Scheduler {
     if (batch !== undefined) this.#start(next!, batch);
   }
 
-  /** Whether one input is all the work there is. */
+  /** Whether one input is all the work there is, and long enough to gain by being alone. */
   get #isLoneRequest(): boolean {
-    return this.#running === 0 && this.#queue.size === 1 && this.#retries.length === 0;
+    return this.#running + this.#retries.length === 0 && this.#queue.soleTokens >= this.#pool.loneTokens;
   }
 
   #start(executor: Executor, batch: Company): void {

@@ -40,6 +40,8 @@ export class GatedPool implements ExecutorPool {
     return this.#free;
   }
 
+  /** What a lone text must have to be told as such. */
+  loneTokens = 0;
   /** Whether its instances call themselves the one for lone requests. */
   isLone = false;
 

@@ -13,8 +13,10 @@ const shapes = [
 interface Speed {
   /** Texts in a second of all of them, short ones; long ones take eight times as long. */
   rate: number;
-  /** Milliseconds of a lone short text. */
+  /** Milliseconds of a lone short text; a long one takes eight times as long. */
   loneMs: number;
+  /** Milliseconds that each lone text takes besides. */
+  wakeMs?: number;
 }
 
 interface Machine {
@@ -59,7 +61,8 @@ class MadeUpBench implements Workbench {
   }
 
   async alone(layout: Layout, { length }: Shape): Promise<number> {
-    return this.#spend(this.#speedOf(layout).loneMs * (length / 16));
+    const { loneMs, wakeMs = 0 } = this.#speedOf(layout);
+    return this.#spend(loneMs * (length / 16) + wakeMs);
   }
 
   #speedOf({ threads }: Layout): Speed {
@@ -106,6 +109,14 @@ describe('tuning', () => {
     });
     expect([...bench.openWidths]).toEqual([1, 2]);
     expect(bench.nowMs).toBeLessThan(1500);
+  });
+
+  it('finds from how many tokens on a lone text gains', async () => {
+    // What it takes to wake threads is lost with a short text.
+    const { tuned } = tune(2, { speeds: { ...twoCores, 2: { rate: 1600, loneMs: 1, wakeMs: 1 } } });
+    const { layout } = await tuned;
+    // 1.6 ms for each 16 tokens against 1 ms, and 1 ms before.
+    expect(layout).toEqual({ instances: 2, threads: 1, lone: 2, loneTokens: 27 });
   });
 
   it('is not misled by rounds that something else has disturbed', async () => {

@@ -14,7 +14,7 @@ const widePlan = (more: Partial<InstancePlan> = {}): InstancePlan => ({
 async function openWithLone(narrow: number, options: Parameters<typeof makePool>[0] = {}): Promise<Pool> {
   const pool = makePool({ instances: narrow, ...options });
   await pool.open();
-  await pool.add([widePlan({ isLone: true })]);
+  await pool.add([widePlan({ isLone: true, loneTokens: 30 })]);
   return pool;
 }
 
@@ -26,6 +26,7 @@ describe('an instance for lone requests', () => {
     const pool = await openWithLone(2);
     expect(pool.states.map(({ threads }) => threads)).toEqual([1, 1, 4]);
     expect(pool.free).toBe(2);
+    expect(pool.loneTokens).toBe(30);
     expect(pool.take()!.isLone).toBe(false);
     const lone = pool.take(true)!;
     expect(lone.isLone).toBe(true);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { settle, setUp } from './scheduler-setup.ts';
+import { input, settle, setUp } from './scheduler-setup.ts';
 
 describe('lone requests', () => {
   it('are told to the pool as such: one input, while nothing else waits or runs', async () => {
@@ -22,6 +22,28 @@ describe('lone requests', () => {
     // Each is asked once more when nothing is left to hand over.
     expect(asked.filter((_, at) => at % 2 === 0)[0]).toBe(true);
     expect(asked.filter(Boolean)).toHaveLength(1);
+  });
+
+  it('are none while they are too short to gain', async () => {
+    const { clock, pool, scheduler } = setUp(3);
+    const asked: boolean[] = [];
+    const take = pool.take.bind(pool);
+    pool.loneTokens = 4;
+    pool.take = (isAlone) => {
+      asked.push(isAlone ?? false);
+      return take();
+    };
+    for (const ids of [
+      [1, 1, 1],
+      [1, 1, 1, 1],
+    ]) {
+      scheduler.submit([input(...ids)]);
+      clock.tick();
+      for (const held of [...pool.held]) held.succeed();
+      await settle();
+    }
+    expect(asked.filter(Boolean)).toHaveLength(1);
+    expect(asked[0]).toBe(false);
   });
 
   it('teach nothing about the other instances', async () => {

@@ -5,8 +5,8 @@ export interface Finding {
   layout: Layout;
   /** Texts in a second with all instances at work; above 1 it is faster than the first layout. */
   rate: number;
-  /** Time of a lone request; below 1 it is faster than the first layout. */
-  loneTime: number;
+  /** Time of a lone text, a short and a long one; below 1 it is faster than the first layout. */
+  loneTimes: readonly [short: number, long: number];
 }
 
 /** Rates that are this near to the best one are held for equal: timings are not more exact. */
@@ -26,7 +26,11 @@ export function chooseLayout(findings: readonly Finding[], bytesOf: (layout: Lay
   const near = findings.filter(({ rate }) => rate >= best * NEAR);
   const options = near
     .flatMap((finding) => [finding, ...withLone(finding, findings)])
-    .map((option) => ({ ...option, bytes: bytesOf(option.layout) }))
+    .map(({ layout, loneTimes: [short, long] }) => ({
+      layout,
+      loneTime: Math.sqrt(short * long),
+      bytes: bytesOf(layout),
+    }))
     .sort((a, b) => a.bytes - b.bytes || a.loneTime - b.loneTime);
   const [first, ...rest] = options;
   return rest.reduce(
@@ -35,9 +39,31 @@ export function chooseLayout(findings: readonly Finding[], bytesOf: (layout: Lay
   ).layout;
 }
 
-/** The same layout with each of the others' instances beside it, as far as they are wider. */
-function withLone({ layout, rate }: Finding, findings: readonly Finding[]): Finding[] {
+/**
+ * The same layout with each of the others' instances beside it, as far as they are wider and faster with long texts. Short
+ * ones, which may be done before all threads are awake, go where they are done sooner.
+ */
+function withLone({ layout, rate, loneTimes }: Finding, findings: readonly Finding[]): Finding[] {
+  const [short, long] = loneTimes;
   return findings
-    .filter((other) => other.layout.threads > layout.threads)
-    .map(({ layout: { threads }, loneTime }) => ({ layout: { ...layout, lone: threads }, rate, loneTime }));
+    .filter((other) => other.layout.threads > layout.threads && other.loneTimes[1] < long)
+    .map(({ layout: { threads }, loneTimes: [wideShort, wideLong] }) => ({
+      layout: { ...layout, lone: threads },
+      rate,
+      loneTimes: [Math.min(short, wideShort), wideLong],
+    }));
+}
+
+/** What a lone text takes on an instance, milliseconds of a short and of a long one. */
+type LoneMs = readonly [short: number, long: number];
+
+/**
+ * Tokens from which on a lone text is done sooner by a wide instance, which is faster with long ones. Time rises with the
+ * tokens, on each instance along a line of its own; this is where they meet.
+ * @param lengths tokens of the short and of the long text
+ */
+export function loneTokensOf(narrow: LoneMs, wide: LoneMs, [short, long]: LoneMs): number {
+  const [gainShort, gainLong] = [narrow[0] - wide[0], narrow[1] - wide[1]];
+  if (gainShort >= 0) return 0;
+  return Math.ceil(short + ((long - short) * -gainShort) / (gainLong - gainShort));
 }

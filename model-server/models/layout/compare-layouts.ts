@@ -78,19 +78,19 @@ function summary(
       rounds.map((round) => round[kind][at]!),
       0.5,
     );
-  // Of both shapes, as their geometric mean, so that short texts count as much as long ones.
-  const shares = (kind: 0 | 1) =>
-    rounds.map(({ [kind]: [b0, c0, b1, c1] }) => Math.sqrt((c0 / b0) * (c1 / b1)));
   const figures = (layout: Layout, at: 0 | 1): Figures => ({
     layout,
     rates: [of(0, at), of(0, at + 2)],
     loneMs: [of(1, at), of(1, at + 2)],
   });
+  // Short texts count as much as long ones.
+  const rates = rounds.map(([[b0, c0, b1, c1]]) => Math.sqrt((c0 / b0) * (c1 / b1)));
+  const timesOf = (at: 0 | 2) => rounds.map(([, times]) => times[at + 1]! / times[at]!);
   return {
     finding: {
       layout: candidate,
-      rate: quantile(shares(0), DOUBT),
-      loneTime: quantile(shares(1), 1 - DOUBT),
+      rate: quantile(rates, DOUBT),
+      loneTimes: [quantile(timesOf(0), 1 - DOUBT), quantile(timesOf(2), 1 - DOUBT)],
     },
     base: figures(base, 0),
     candidate: figures(candidate, 1),

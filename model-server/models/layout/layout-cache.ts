@@ -20,7 +20,12 @@ const MOST_BYTES = 2 ** 20;
 
 const threads = z.number().int().min(1).max(1024);
 const entrySchema = z.object({
-  layout: z.object({ instances: threads, threads, lone: threads.optional() }),
+  layout: z.object({
+    instances: threads,
+    threads,
+    lone: threads.optional(),
+    loneTokens: z.number().int().min(0).optional(),
+  }),
   evidence: z.string().max(1000),
   date: z.iso.datetime(),
 });

@@ -6,12 +6,16 @@ export interface Layout {
   threads: number;
   /** Threads of one more instance, which is used only while nothing else runs or waits; absent: there is none. */
   lone?: number | undefined;
+  /** Tokens that a lone text must have to be faster there; absent: any has enough. */
+  loneTokens?: number | undefined;
 }
 
 /** A layout as one says it: `2 instances x 1 thread + 1 x 2 threads for lone requests`. */
-export function layoutText({ instances, threads, lone }: Layout): string {
+export function layoutText({ instances, threads, lone, loneTokens = 0 }: Layout): string {
   const narrow = `${counted(instances, 'instance')} x ${counted(threads, 'thread')}`;
-  return lone === undefined ? narrow : `${narrow} + 1 x ${counted(lone, 'thread')} for lone requests`;
+  if (lone === undefined) return narrow;
+  const which = loneTokens === 0 ? '' : ` of ${loneTokens} tokens or more`;
+  return `${narrow} + 1 x ${counted(lone, 'thread')} for lone requests${which}`;
 }
 
 /** Instances and threads in short: `2 x 1`. */

@@ -1,4 +1,4 @@
-import { chooseLayout, type Finding } from './choose-layout.ts';
+import { chooseLayout, type Finding, loneTokensOf } from './choose-layout.ts';
 import { type Comparison, compareLayouts } from './compare-layouts.ts';
 import { evidenceOf } from './evidence.ts';
 import type { Layout } from './layout.ts';
@@ -38,7 +38,7 @@ export async function tuneLayout(options: TuneOptions): Promise<Tuned> {
   const { workbench, candidates, tuneMs, openMs, nowMs, shouldYield, bytesOf } = options;
   const [base, ...others] = candidates;
   const untilMs = nowMs() + tuneMs;
-  let findings: Finding[] = [{ layout: base, rate: 1, loneTime: 1 }];
+  let findings: Finding[] = [{ layout: base, rate: 1, loneTimes: [1, 1] }];
   let best = base;
   const comparisons: Comparison[] = [];
   let isCutShort = false;
@@ -65,8 +65,27 @@ export async function tuneLayout(options: TuneOptions): Promise<Tuned> {
   }
   if (shouldYield()) return { layout: base, evidence: '', stoppedBy: 'yield' };
   return {
-    layout: best,
+    layout: withLoneTokens(best, { findings, baseMs: comparisons[0]?.base.loneMs, shapes: options.shapes }),
     evidence: evidenceOf(comparisons, options.shapes),
     stoppedBy: isCutShort ? 'time' : 'done',
   };
+}
+
+interface Measured {
+  findings: readonly Finding[];
+  /** Of a lone text on the first layout, a short and a long one; the findings are shares of that. */
+  baseMs: readonly [number, number] | undefined;
+  shapes: readonly [short: Shape, long: Shape];
+}
+
+/** Adds from how many tokens on a lone text is better off at the instance for lone requests. */
+function withLoneTokens(layout: Layout, { findings, baseMs, shapes: [short, long] }: Measured): Layout {
+  const msOf = (threads: number | undefined): [number, number] | undefined => {
+    const times = findings.find((finding) => finding.layout.threads === threads)?.loneTimes;
+    return times && baseMs && [times[0] * baseMs[0], times[1] * baseMs[1]];
+  };
+  const [narrowMs, wideMs] = [msOf(layout.threads), msOf(layout.lone)];
+  if (narrowMs === undefined || wideMs === undefined) return layout;
+  const loneTokens = loneTokensOf(narrowMs, wideMs, [short.length, long.length]);
+  return loneTokens === 0 ? layout : { ...layout, loneTokens };
 }

@@ -78,12 +78,12 @@ export function withoutLone({ instances, threads }: Layout): Layout {
 
 function cpuInstancesOf(
   { like, intraOpThreads }: { like: InstancePlan; intraOpThreads: number },
-  { instances, threads, lone }: Layout,
+  { instances, threads, lone, loneTokens }: Layout,
 ): InstancePlan[] {
   // Who names threads gets them as the runtime has them by itself, with threads that wait awake for the next run.
   const own = threads === intraOpThreads ? {} : { threads };
   const narrow = Array.from({ length: instances }, () => ({ ...like, ...own }));
-  return lone === undefined ? narrow : [...narrow, { ...like, threads: lone, isLone: true }];
+  return lone === undefined ? narrow : [...narrow, { ...like, threads: lone, isLone: true, loneTokens }];
 }
 
 function predict(

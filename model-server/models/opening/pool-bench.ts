@@ -111,6 +111,7 @@ export class PoolBench implements Workbench {
     const lone = layout.lone === undefined ? undefined : this.#groupOf(layout.lone).instances[0];
     if (lone !== undefined) {
       lone.isLone = true;
+      lone.loneTokens = layout.loneTokens;
       kept.push(lone);
     }
     try {
