@@ -132,13 +132,18 @@ export class Registry {
     return model.load(again, { override, isPinned: brought !== undefined });
   }
 
+  /** The model that a request means. @throws ServingError MODEL_NOT_FOUND, INVALID_INPUT, MODEL_NOT_READY */
+  meant({ model, task }: Target): Model {
+    return model === '' ? this.#only(task) : this.model(model);
+  }
+
   /**
    * A hold on the version that is to answer a request; it is loaded if it is not.
    * @throws ServingError MODEL_NOT_FOUND, VERSION_NOT_FOUND, INVALID_INPUT, MODEL_NOT_READY, MEMORY_BUDGET_EXCEEDED and
    * whatever its load fails with
    */
   async acquire(target: Target, caller: { signal?: AbortSignal | undefined } = {}): Promise<ModelLease> {
-    const model = target.model === '' ? this.#only(target.task) : this.model(target.model);
+    const model = this.meant(target);
     const lease = await model.acquire(target, caller);
     const { version, loaded } = lease;
     return { model, version, loaded, [Symbol.dispose]: lease[Symbol.dispose] };

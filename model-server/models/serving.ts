@@ -2,7 +2,8 @@ import { type Reason, ServingError } from '../errors.ts';
 import type { TensorSpec } from '../types.ts';
 import type { SharedEmbedder } from './embedding-cache/shared-embedder.ts';
 import type { Loaded } from './loaded.ts';
-import type { ModelLease, Registry } from './registry.ts';
+import type { Model } from './model.ts';
+import type { Registry } from './registry.ts';
 import type { ShadowSample } from './rollout/shadow-book.ts';
 import {
   type CallOptions,
@@ -20,6 +21,7 @@ import {
   tokenizeTexts,
 } from './run-task.ts';
 import type { Target, Task, VersionRef } from './target.ts';
+import type { ModelVersion } from './version.ts';
 
 /** An outcome, and which version it came from. */
 export type Answered<T> = T & { ref: VersionRef };
@@ -154,43 +156,55 @@ export class Serving {
   async signature(target: Target): Promise<{ ref: VersionRef; inputs: TensorSpec[]; outputs: TensorSpec[] }> {
     using lease = await this.#registry.acquire(target);
     const { inputs, outputs } = lease.loaded.config;
-    return { ref: refOf(lease), inputs, outputs };
+    return { ref: refOf(lease.model, lease.version), inputs, outputs };
   }
 
   async #serve<Request, T extends object>(
     work: Work<Request, T>,
-    { target, request }: Asked<Request>,
+    asked: Asked<Request>,
     options: CallOptions,
   ): Promise<Answered<T>> {
-    using lease = await this.#registry.acquire(target, options);
-    const { model, version, loaded } = lease;
-    const of = version.files.version;
+    const model = this.#registry.meant(asked.target);
+    const lease = await model.acquire(asked.target, options);
     const started = performance.now();
-    let outcome: T;
+    // Not `using`: that takes half a microsecond, a fifth of what a cached answer takes here.
     try {
-      outcome = await work.run(loaded, request, options);
+      const outcome = await work.run(lease.loaded, asked.request, options);
+      const ms = performance.now() - started;
+      return this.#answered(work, asked, { model, version: lease.version, outcome, ms });
     } catch (thrown) {
+      const ms = performance.now() - started;
       const isVersions = !NOT_THE_VERSIONS.includes(ServingError.from(thrown).reason);
-      if (isVersions) model.rollout.record({ version: of, ms: performance.now() - started, ok: false });
+      if (isVersions) model.rollout.record({ version: lease.version.files.version, ms, ok: false });
       throw thrown;
+    } finally {
+      lease[Symbol.dispose]();
     }
+  }
+
+  /** Tells the rollout how it went, and the caller who answered. */
+  #answered<Request, T extends object>(
+    work: Work<Request, T>,
+    asked: Asked<Request>,
+    { model, version, outcome, ms }: Outcome<T> & { ms: number },
+  ): Answered<T> {
     const computed = work.computed?.(outcome) ?? 'all';
-    const ms = performance.now() - started;
-    if (computed !== 'none') model.rollout.record({ version: of, ms, ok: true });
-    if (work.mirror !== undefined) {
-      const answered = { lease, outcome, ms: computed === 'all' ? ms : undefined };
-      this.#mirror(work.mirror, { target, request }, answered);
-    }
-    return Object.assign(outcome, { ref: refOf(lease) });
+    if (computed !== 'none') model.rollout.record({ version: version.files.version, ms, ok: true });
+    const comparableMs = computed === 'all' ? ms : undefined;
+    if (work.mirror !== undefined)
+      this.#mirror(work.mirror, asked, { model, version, outcome, ms: comparableMs });
+    const answered = outcome as Answered<T>;
+    answered.ref = refOf(model, version);
+    return answered;
   }
 
   /** Gives the same request to another version when the rollout wants to know how that one would have answered. */
   #mirror<Request, T extends object>(
     { run, compare, sample, textOf: keyOf }: MirrorWork<Request, T>,
     { target, request }: Asked<Request>,
-    answered: { lease: ModelLease; outcome: T; ms: number | undefined },
+    answered: Outcome<T> & { ms: number | undefined },
   ): void {
-    const { model, version } = answered.lease;
+    const { model, version } = answered;
     const against = version.files.version;
     const other = model.rollout.shadowOf(against, keyOf(request) ?? '');
     if (other === undefined) return;
@@ -208,6 +222,13 @@ export class Serving {
       model.rollout.recordShadow({ version: other, against, ms, againstMs, ...agreement });
     });
   }
+}
+
+/** What a version has answered. */
+interface Outcome<T> {
+  model: Model;
+  version: ModelVersion;
+  outcome: T;
 }
 
 /** A request, and which version it means. */
@@ -242,7 +263,7 @@ function howMuch({ texts }: EmbedOutcome): 'all' | 'some' | 'none' {
   return cached < texts.length ? 'some' : 'none';
 }
 
-function refOf({ model, version }: ModelLease): VersionRef {
+function refOf(model: Model, version: ModelVersion): VersionRef {
   return {
     name: model.name,
     version: version.files.version,

@@ -1,6 +1,8 @@
+import type { Writable } from 'node:stream';
 import { create } from '@bufbuild/protobuf';
 import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
 import {
+  type EmbedRequest,
   EmbedService,
   type EmbedStreamRequest,
   type EmbedStreamResponse,
@@ -10,7 +12,7 @@ import { ServingError } from '../../errors.ts';
 import { type ApiDeps, measured } from '../call.ts';
 import { CallContext } from '../call-context.ts';
 import { embed } from '../serving/embed.ts';
-import { toStatus } from './call.ts';
+import { decoded, toStatus } from './call.ts';
 import { Undecodable } from './service.ts';
 import { unaryService } from './unary-service.ts';
 
@@ -39,6 +41,7 @@ function embedStream(
     call.emit('error', toStatus(ServingError.from(thrown)));
     return;
   }
+  sendTogether(call);
   let inFlight = 0;
   let ended = false;
   let paused = false;
@@ -69,6 +72,29 @@ function embedStream(
   });
 }
 
+/**
+ * Hands answers that have piled up to the transport all at once. As it is, a stream of grpc-js hands over one and waits until
+ * it has been sent before it looks at the next, so that each is sent in a packet of its own.
+ */
+function sendTogether(call: Writable): void {
+  const writeOne = call._write.bind(call);
+  call._writev = (answers, done) => {
+    let left = answers.length;
+    // It tells of a message that was sent, and ends the call for one that could not be.
+    const sent = () => {
+      if (--left === 0) done();
+    };
+    for (const { chunk, encoding } of answers) writeOne(chunk, encoding, sent);
+  };
+}
+
+/** @throws ServingError INVALID_INPUT */
+function requestOf(message: EmbedStreamRequest | Undecodable): EmbedRequest {
+  const { request } = decoded(message);
+  if (request !== undefined) return request;
+  throw new ServingError('INVALID_INPUT', 'the stream message holds no request.');
+}
+
 async function answer(
   deps: ApiDeps,
   message: EmbedStreamRequest | Undecodable,
@@ -76,12 +102,7 @@ async function answer(
 ): Promise<EmbedStreamResponse> {
   const correlationId = message instanceof Undecodable ? '' : message.correlationId;
   try {
-    const response = await measured(deps, 'EmbedStream', async () => {
-      if (message instanceof Undecodable) throw message.error;
-      if (message.request === undefined)
-        throw new ServingError('INVALID_INPUT', 'the stream message holds no request.');
-      return embed(deps, message.request, context);
-    });
+    const response = await measured(deps, 'EmbedStream', () => embed(deps, requestOf(message), context));
     return {
       $typeName: 'nereid.serving.v1.EmbedStreamResponse',
       correlationId,

@@ -10,7 +10,7 @@ export function unaryService(deps: ApiDeps, service: DescService): UntypedServic
   const methods = servingMethods(deps).filter(({ method }) => method.parent.typeName === service.typeName);
   const entries = methods.map(({ method, handle }) => {
     const unary = answer<Parameters<typeof handle>[0], Awaited<ReturnType<typeof handle>>>((call) =>
-      measured(deps, method.name, async () => handle(decoded(call.request), new CallContext(call))),
+      measured(deps, method.name, () => handle(decoded(call.request), new CallContext(call))),
     );
     return [method.localName, unary];
   });
