@@ -13,18 +13,18 @@ const model = {
 
 describe('the prediction of memory', () => {
   it.each([
-    ['one instance: the file, the arena and the thread', {}, 96],
-    ['every instance has its own copy', { instances: 3 }, 288],
-    ['a process of its own has Node and the runtime once more', { isolation: 'process' as const }, 201],
-    ['half precision is widened on the CPU', { weightBytesByType: { FP16: 60 * MIB, FP32: 20 * MIB } }, 156],
-    ['bfloat16 as well', { weightBytesByType: { BF16: 80 * MIB } }, 176],
+    ['one instance: the file, the arena and the thread', {}, 99],
+    ['every instance has its own copy', { instances: 3 }, 297],
+    ['a process of its own has Node and the runtime once more', { isolation: 'process' as const }, 204],
+    ['half precision is widened on the CPU', { weightBytesByType: { FP16: 60 * MIB, FP32: 20 * MIB } }, 159],
+    ['bfloat16 as well', { weightBytesByType: { BF16: 80 * MIB } }, 179],
     [
       'but not on a GPU, where no thread counts either',
       { device: 'gpu:0', weightBytesByType: { FP16: 80 * MIB } },
       86,
     ],
-    ['the file alone, where the weights are not known', { weightBytes: 0, weightBytesByType: {} }, 96],
-    ['the weights, where they lie outside of the file', { weightBytes: 200 * MIB, fileBytes: MIB }, 215],
+    ['the file alone, where the weights are not known', { weightBytes: 0, weightBytesByType: {} }, 99],
+    ['the weights, where they lie outside of the file', { weightBytes: 200 * MIB, fileBytes: MIB }, 218],
   ])('%s', (_what, change, expectedMib) => {
     expect(predictBytes({ ...model, ...change }) / MIB).toBe(expectedMib);
   });

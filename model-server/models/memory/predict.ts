@@ -3,11 +3,12 @@ import type { DataType } from '../../types.ts';
 const MIB = 1024 * 1024;
 
 /**
- * What an instance takes besides its weights and its arena: the thread's isolate, its modules and the session's graph.
- * Measured: three instances of the shipped model (22.4 MiB) came to 98.5 MiB, 32.8 MiB each; two of the same model in
- * fp32 (86.1 MiB) to 188.5 MiB, 94.3 MiB each.
+ * What an instance takes besides its weights and its arena: the thread's isolate, its modules, the session's graph and what
+ * rewriting it has left. Measured: two instances of the shipped model (22.4 MiB) came to 67 - 70 MiB, 33 - 35 MiB each, and
+ * to 80 - 83 MiB when they were the first of the process; two of the same model in fp32 (86.1 MiB) to 194 - 203 MiB, 97 -
+ * 101 MiB each. Of that 3 - 4 MiB each are the rewriting's.
  */
-const THREAD_BYTES = 10 * MIB;
+const THREAD_BYTES = 13 * MIB;
 
 /**
  * What the first session of a process takes once and never gives back: the runtime's library and its tables.
