@@ -60,7 +60,8 @@ interface Reading {
 }
 const kinds = ['unary', 'stream'] as const;
 
-const server = await startServer({ embeddingCacheMb: 64 });
+// Without warm-up, which would go on in the background: what the cache answers does not stop it.
+const server = await startServer({ embeddingCacheMb: 64, warmUpMs: 0 });
 const [client, handler] = [start('./ceiling-client.ts'), start('./ceiling-handler.ts')];
 const load = (address: string, kind: CeilingTask['kind'], ms: number) =>
   asked<CeilingResult>(client, { address, kind, concurrency, durationMs: ms, texts } satisfies CeilingTask);
