@@ -66,7 +66,7 @@ async function loads(server: BenchServer): Promise<number> {
 /** The first request to a model that lies in the folder only, and a hundred at once. */
 async function coldStarts() {
   const timed = async (requests: number) => {
-    const server = await startServer({ preload: 'none' });
+    const server = await startServer({ preload: 'none', embeddingCacheMb: 0 });
     const client = new BenchClient(server.grpcAddress);
     // The connection is made by a call that loads nothing.
     const beforeBytes = await server.residentBytes();
@@ -123,7 +123,11 @@ class Traffic {
 
 /** New versions dropped into the folder while requests run. */
 async function switches(repository: string) {
-  const server = await startServer({ modelRepository: repository, repositoryPollSecs: 0.25 });
+  const server = await startServer({
+    modelRepository: repository,
+    repositoryPollSecs: 0.25,
+    embeddingCacheMb: 0,
+  });
   const client = new BenchClient(server.grpcAddress);
   const versionsNow = async () =>
     (await admin<{ models?: VersionState[] }>(server, 'ListModels', {})).models ?? [];
@@ -169,7 +173,7 @@ async function switches(repository: string) {
 
 /** Resident memory after each unload. */
 async function memory() {
-  const server = await startServer({ preload: 'none' });
+  const server = await startServer({ preload: 'none', embeddingCacheMb: 0 });
   const beforeBytes = await server.residentBytes();
   const loaded: number[] = [];
   const unloaded: number[] = [];
