@@ -26,11 +26,7 @@ export function chooseLayout(findings: readonly Finding[], bytesOf: (layout: Lay
   const near = findings.filter(({ rate }) => rate >= best * NEAR);
   const options = near
     .flatMap((finding) => [finding, ...withLone(finding, findings)])
-    .map(({ layout, loneTimes: [short, long] }) => ({
-      layout,
-      loneTime: Math.sqrt(short * long),
-      bytes: bytesOf(layout),
-    }))
+    .map(({ layout, loneTimes }) => ({ layout, loneTime: meanOf(loneTimes), bytes: bytesOf(layout) }))
     .sort((a, b) => a.bytes - b.bytes || a.loneTime - b.loneTime);
   const [first, ...rest] = options;
   return rest.reduce(
@@ -39,19 +35,27 @@ export function chooseLayout(findings: readonly Finding[], bytesOf: (layout: Lay
   ).layout;
 }
 
+/** Short texts count as much as long ones. */
+function meanOf([short, long]: Finding['loneTimes']): number {
+  return Math.sqrt(short * long);
+}
+
 /**
- * The same layout with each of the others' instances beside it, as far as they are wider and faster with long texts. Short
- * ones, which may be done before all threads are awake, go where they are done sooner.
+ * The same layout with each of the others' instances beside it, as far as they are wider, faster with long texts and worth
+ * their memory. Short ones, which may be done before all threads are awake, go where they are done sooner.
  */
 function withLone({ layout, rate, loneTimes }: Finding, findings: readonly Finding[]): Finding[] {
   const [short, long] = loneTimes;
   return findings
     .filter((other) => other.layout.threads > layout.threads && other.loneTimes[1] < long)
-    .map(({ layout: { threads }, loneTimes: [wideShort, wideLong] }) => ({
-      layout: { ...layout, lone: threads },
-      rate,
-      loneTimes: [Math.min(short, wideShort), wideLong],
-    }));
+    .map(
+      ({ layout: { threads }, loneTimes: [wideShort, wideLong] }): Finding => ({
+        layout: { ...layout, lone: threads },
+        rate,
+        loneTimes: [Math.min(short, wideShort), wideLong],
+      }),
+    )
+    .filter((withIt) => meanOf(withIt.loneTimes) <= meanOf(loneTimes) * WORTH);
 }
 
 /** What a lone text takes on an instance, milliseconds of a short and of a long one. */
