@@ -1,10 +1,11 @@
-/** `npm run bench -- [speed | soak | lifecycle | tokenize | ceiling] [options]`: one file per benchmark. */
+/** `npm run bench -- [speed | soak | lifecycle | tokenize | ceiling | packing] [options]`: one file per benchmark. */
 const benches: Record<string, () => Promise<unknown>> = {
   speed: () => import('./speed.ts'),
   soak: () => import('./soak.ts'),
   lifecycle: () => import('./lifecycle.ts'),
   tokenize: () => import('./tokenize.ts'),
   ceiling: () => import('./ceiling.ts'),
+  packing: () => import('./packing.ts'),
 };
 
 const [first, ...rest] = process.argv.slice(2);

@@ -4,6 +4,7 @@ import { knownTexts, packingFault, referenceOf } from '../../model-server/backen
 import { ProvenFiles } from '../../model-server/executor/proven-files.ts';
 import { statesOf, text, useBackends } from './packed-backend.ts';
 import { encoder, IDS, node } from './packing-models.ts';
+import { usePools } from './pool-setup.ts';
 
 const idCounts = new Map([['input_ids', IDS]]);
 const output = 'last_hidden_state';
@@ -81,6 +82,19 @@ describe('the proof of a rewritten graph', () => {
 
 describe('files that have been proved', () => {
   const { open } = useBackends();
+  const { makePool } = usePools();
+
+  it('are known to all workers that come later, of whatever pool', async () => {
+    const notes = async (modelFile: string) => {
+      const pool = makePool({ modelFile });
+      await pool.open();
+      return pool.states.map(({ note }) => note);
+    };
+    expect(await notes('proves-one')).toEqual(['']);
+    expect(await notes('proves-two')).toEqual(['']);
+    expect(await notes('proves-one')).toEqual(['has been proved before']);
+    expect(await notes('other')).toEqual(['']);
+  });
 
   it('are told by a mark that other settings and other files do not have', async () => {
     const model = encoder({ nodes: [node('Relu', ['x'], output)] });
