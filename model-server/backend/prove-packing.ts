@@ -7,7 +7,7 @@ import { paddedTensors, planeIndexes, type TokenTensors, wantedBy } from './toke
 /** Texts that a rewritten graph has to prove itself with: few and short, for a load waits for it, and no two alike. */
 const LENGTHS = Int32Array.of(6, 1, 11);
 const ROWS = LENGTHS.length;
-const LONGEST = 11;
+const LONGEST = Math.max(...LENGTHS);
 /** The first ids often mean padding and the like. */
 const FIRST_ID = 5;
 

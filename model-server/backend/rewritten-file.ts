@@ -27,6 +27,14 @@ const MOST_BYTES = 2 ** 30;
  */
 export function rewriteFile(path: string, outputName?: string): RewrittenFile {
   const { file, mark } = readWhole(path);
+  try {
+    return { ...rewrite(file, outputName), mark };
+  } finally {
+    giveBack(file);
+  }
+}
+
+function rewrite(file: Uint8Array, outputName: string | undefined): Omit<RewrittenFile, 'mark'> {
   const graph = readGraph(file);
   if (graph.hasForeignWeights) throw new Unpackable('it has sparse weights or weights in other files');
   const head = headName(
@@ -34,10 +42,8 @@ export function rewriteFile(path: string, outputName?: string): RewrittenFile {
     outputName,
   );
   if (head === undefined) throw new Unpackable('it has no output that texts are served from');
-  const packed = fuseRowQuantize(packTokens(graph, head));
-  const model = writeGraph(packed.graph, packed.weights);
-  giveBack(file);
-  return { model, idCounts: packed.idCounts, mark };
+  const { graph: packed, weights, idCounts } = fuseRowQuantize(packTokens(graph, head));
+  return { model: writeGraph(packed, weights), idCounts };
 }
 
 /** Frees the memory of bytes that nobody needs any more; the garbage collector might leave it for long. */

@@ -1,10 +1,11 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { OnnxBackend } from '../../model-server/backend/onnx.ts';
 import { hasShared, shared } from '../shared.ts';
+import { textEncoder, textEncoderTable } from './onnx-writer.ts';
 import { planesOf, statesOf, text, useBackends } from './packed-backend.ts';
 import {
   attention,
@@ -20,7 +21,7 @@ import {
 } from './packing-models.ts';
 import { shippedRepository } from './repository.ts';
 
-const { open } = useBackends();
+const { open, folder } = useBackends();
 const shipped = join(shippedRepository, 'all-minilm-l6-v2/1/model.onnx');
 const exportsFolder = fileURLToPath(new URL('../fixtures/exports/', import.meta.url));
 
@@ -202,6 +203,12 @@ describe('what is not packed', () => {
     });
     expect(why(await open(encoder({ inputs: ['input_ids'] })))).toMatchObject({
       why: 'it has no input attention_mask',
+    });
+    writeFileSync(join(folder.path, 'table.bin'), textEncoderTable());
+    expect(why(await open(textEncoder({ external: 'table.bin' })))).toEqual({
+      packed: false,
+      why: 'it has sparse weights or weights in other files',
+      note: '',
     });
     expect(why(await open(encoder(), { packing: 'off' }))).toEqual({
       packed: false,
