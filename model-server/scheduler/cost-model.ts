@@ -25,6 +25,8 @@ export interface CostModelOptions {
 
 /** Time of one token before anything has been measured; only the ratio to the overhead matters until then. */
 const GUESS_US_PER_TOKEN = 100;
+/** What padding in attention alone costs against a token, until batches with padding have been seen: warm-ups have none. */
+const GUESS_OF_PADDING = 0.2;
 /** Samples after which a prediction is worth telling. */
 const ENOUGH = 3;
 /** How long a sample counts: after this many later ones it has a third of its weight. */
@@ -43,9 +45,9 @@ const TYPICAL: BatchShape = { rows: 8, tokens: 128, length: 16 };
 
 /**
  * The time of a batch of texts on one kind of instance, as a sum of what a transformer spends it on: a fixed part for
- * running the graph at all, the dense layers (per token computed), moving cells in and out of attention, and attention's
- * scores (per cell and length). The four rates are fitted to what batches took, by relative error, and never negative; the
- * first batches, which are those of the warm-up, keep those rates in place that today's traffic says nothing about.
+ * running the graph at all, the dense layers (per token computed), padding that only attention sees, and attention's scores
+ * (per cell and length). The four rates are fitted to what batches took, by relative error, and never negative; the first
+ * batches, which are those of the warm-up, keep those rates in place that today's traffic says nothing about.
  */
 export class CostModel {
   /** Whether the dense layers see the tokens alone and only attention sees padding. */
@@ -59,7 +61,7 @@ export class CostModel {
 
   constructor({ packed, overheadTokens }: CostModelOptions) {
     this.packed = packed;
-    this.#rates = [overheadTokens * GUESS_US_PER_TOKEN, GUESS_US_PER_TOKEN, 0, 0];
+    this.#rates = [overheadTokens, 1, GUESS_OF_PADDING, 0].map((tokens) => tokens * GUESS_US_PER_TOKEN);
   }
 
   /** Whether predictions rest on measurements. */
@@ -79,9 +81,9 @@ export class CostModel {
 
   /** Microseconds that an instance will take for a batch. */
   predictUs(shape: BatchShape): number {
-    const cells = shape.rows * shape.length;
-    const [fixed, dense, perCell, perScore] = this.#rates as [number, number, number, number];
-    return fixed + dense * this.computedTokens(shape) + cells * (perCell + perScore * shape.length);
+    let us = 0;
+    for (const [index, feature] of this.#featuresOf(shape).entries()) us += this.#rates[index]! * feature;
+    return us;
   }
 
   /** Microseconds of an instance that a waiting token will take, in batches as they came lately: how fast a queue moves. */
@@ -107,13 +109,18 @@ export class CostModel {
 
   #fit(shape: BatchShape, measuredUs: number): void {
     if (!(measuredUs > 0)) return;
-    const cells = shape.rows * shape.length;
-    const features = [1, this.computedTokens(shape), cells, cells * shape.length];
     // By relative error, or the few long batches would decide what the short ones cost.
-    const scaled = features.map((feature) => feature / measuredUs);
+    const scaled = this.#featuresOf(shape).map((feature) => feature / measuredUs);
     this.#live.add(scaled, 1);
     if (this.#count < FIRST_BATCHES) this.#first.add(scaled, 1, FIRST_WEIGHT);
     this.#count++;
     this.#rates = NonNegativeFit.solve([this.#first, this.#live], this.#rates);
+  }
+
+  /** What the rates are for: the graph, tokens in the dense layers, padding in attention alone, scores in attention. */
+  #featuresOf(shape: BatchShape): number[] {
+    const cells = shape.rows * shape.length;
+    const computed = this.computedTokens(shape);
+    return [1, computed, cells - computed, cells * shape.length];
   }
 }

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { chooseBatch } from '../../model-server/scheduler/batch-policy.ts';
 import { type BatchShape, CostModel } from '../../model-server/scheduler/cost-model.ts';
 
 const shapeArbitrary = fc
@@ -75,6 +76,18 @@ describe.each([true, false])('the cost model (packed: %s)', (packed) => {
 });
 
 describe('the cost model', () => {
+  it('does not shy at padding that it has never seen, where only attention pads', () => {
+    const costs = new CostModel({ packed: true, overheadTokens: 8 });
+    // A warm-up knows equal lengths only, so that tokens and cells can't be told apart.
+    for (const length of [8, 16, 32, 64])
+      for (const rows of [1, 8])
+        costs.learn({ rows, length, tokens: rows * length }, 200 + 60 * rows * length);
+    const waiting = [5, 20, 9, 14, 17, 6, 11, 8, 19, 12];
+    const rules = { limits: { maxItems: 32, maxTokens: 512 }, freeInstances: 1 };
+    const chosen = chooseBatch(waiting, { ...rules, costUs: (shape) => costs.predictUs(shape) });
+    expect(chosen.length).toBeGreaterThan(5);
+  });
+
   it('tells how fast a queue moves from how long batches kept their instance', () => {
     const costs = new CostModel({ packed: true, overheadTokens: 8 });
     for (let i = 0; i < 50; i++) costs.learn({ rows: 4, length: 25, tokens: 100 }, 5000, 6000);
