@@ -3,6 +3,7 @@ import { reduce } from '../backend/reduce.ts';
 import type { TensorBatch, TokenBatch } from '../types.ts';
 import type { ToWorker, WorkerOptions } from './protocol.ts';
 import { openWorkerPort } from './worker-port.ts';
+import { yieldToServer } from './yield-to-server.ts';
 
 // The thread or process that owns one session. onnxruntime-node blocks the event loop it runs on, so it must not be the
 // server's.
@@ -12,6 +13,7 @@ interface Opened {
   options: WorkerOptions;
 }
 
+yieldToServer();
 const port = openWorkerPort();
 const text = (thrown: unknown) => (thrown instanceof Error ? thrown.message : String(thrown));
 let opened: Opened | undefined;

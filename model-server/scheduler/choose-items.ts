@@ -17,7 +17,6 @@ export interface ChoiceOptions {
   costs: Pick<CostModel, 'predictUs'>;
   /** Instances that wait for work now, at least 1. */
   freeInstances: number;
-  nowUs: number;
 }
 
 /** Items that may share one batch. */
@@ -50,7 +49,7 @@ export function chooseItems(company: Company, options: ChoiceOptions): Company {
       limits,
       freeInstances,
       costUs: (shape) => options.costs.predictUs(shape),
-      maxUs: mostUs(company.items[0]!, options.nowUs),
+      maxUs: company.items[0]!.priority === 'bulk' ? MOST_BULK_US : undefined,
     });
     return { kind: 'text', items: chosen.map((index) => company.items[index]!) };
   }
@@ -66,12 +65,6 @@ export function chooseItems(company: Company, options: ChoiceOptions): Company {
     return true;
   });
   return { kind: 'tensors', items };
-}
-
-/** Company makes a batch longer, so that the one it was formed for must still be done in time. */
-function mostUs({ deadlineUs, priority }: Item, nowUs: number): number {
-  const leftUs = deadlineUs - nowUs;
-  return priority === 'bulk' ? Math.min(leftUs, MOST_BULK_US) : leftUs;
 }
 
 function rowsOf(items: readonly Item[]): number {

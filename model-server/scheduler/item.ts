@@ -25,6 +25,8 @@ export interface ItemOptions {
   /** `default` when absent. */
   priority?: Priority | undefined;
   tenant?: string | undefined;
+  /** Microseconds from its arrival until it was expected to be done, where that was asked. */
+  expectedUs?: number | undefined;
   /** On the scheduler's clock. */
   deadlineUs?: number | undefined;
   /** Called once, after the item has been settled. */
@@ -37,6 +39,7 @@ class Settleable<Result> {
   readonly deadlineUs: number;
   readonly priority: Priority;
   readonly tenant: string;
+  readonly expectedUs: number | undefined;
   readonly promise: Promise<Result>;
   readonly #settled = Promise.withResolvers<Result>();
   readonly #onSettled: (item: Item) => void;
@@ -47,6 +50,7 @@ class Settleable<Result> {
     this.deadlineUs = options.deadlineUs ?? Number.POSITIVE_INFINITY;
     this.priority = options.priority ?? 'default';
     this.tenant = options.tenant ?? '';
+    this.expectedUs = options.expectedUs;
     this.promise = this.#settled.promise;
     this.#onSettled = options.onSettled;
   }

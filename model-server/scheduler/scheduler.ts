@@ -20,9 +20,8 @@ import type { SchedulerOptions, SubmitOptions } from './scheduler-options.ts';
 import type { TensorCall } from './tensor-call.ts';
 
 /**
- * With this many inputs waiting, the next batch is handed to a busy instance ahead of time. It then goes on without
- * waiting for this thread, which saves an eighth of the CPU per text at 32 texts in flight; with fewer, waiting for more
- * company is worth more.
+ * With this many inputs waiting, the next batch is handed to a busy instance ahead of time: it then goes on without waiting
+ * for this thread. With fewer, waiting for more company is worth more.
  */
 const PREFETCH_ITEMS = 8;
 /** How many waiting inputs are sorted by length to form one batch. */
@@ -57,15 +56,13 @@ export class Scheduler {
     this.costs = new CostModel({ packed: options.packed ?? false, overheadTokens: options.overheadTokens });
     this.#forecast = new Forecast(this.costs);
     this.#queue = new BoundedQueue(options.queue, options.owner);
+    const { owner, clock } = options;
+    const parts = { owner, clock, queue: this.#queue, forecast: this.#forecast };
     this.#admission = new Admission({
-      owner: options.owner,
-      queue: this.#queue,
-      costs: this.costs,
-      forecast: this.#forecast,
-      clock: options.clock,
-      instances: () => this.#running + pool.free,
+      ...parts,
+      instances: () => this.#forecast.busyInstances + pool.free,
     });
-    this.#deadlines = new DeadlineTimer(options.clock, () => this.#expireWaiting());
+    this.#deadlines = new DeadlineTimer(clock, () => this.#expireWaiting());
     this.#enough = Math.min(options.batch.maxItems, ...(options.preferredSizes ?? []));
     pool.onChange(() => this.#pump());
   }
@@ -104,15 +101,16 @@ export class Scheduler {
     }
     this.#refuseWhenDown();
     this.#admission.refuseFull({ items: inputs.length, tokens }, options);
-    if (this.#keepsDeadlines) this.#admission.refuseUnreachable({ tokens, longest }, options);
-    const items = inputs.map((input) => new TextItem(input, this.#itemOptions(options)));
+    const expectedUs =
+      this.#keepsDeadlines && this.#admission.refuseUnreachable({ tokens, longest }, options);
+    const shared = { ...this.#itemOptions(options), expectedUs: expectedUs || undefined };
+    const items = inputs.map((input) => new TextItem(input, shared));
     this.#enqueue(items, options);
     return items.map((item) => item.promise);
   }
 
   /**
-   * Queues the raw tensors of one call; equal calls are joined.
-   * @param call as `checkTensors` gives it; its tensors must not change before it is settled
+   * Queues the raw tensors of one call, as `checkTensors` gives it; equal calls are joined. They must not change meanwhile.
    * @throws ServingError QUEUE_FULL, MODEL_DRAINING, BACKEND_UNAVAILABLE
    */
   submitTensors(call: TensorCall, options: SubmitOptions = {}): Promise<TensorResult> {
@@ -135,7 +133,7 @@ export class Scheduler {
   destroy(reason: ServingError): void {
     this.#closed = reason;
     this.#destroyed = true;
-    this.#failWaiting(reason);
+    for (const item of this.#waiting) item.settle(reason);
     this.#tellIdle();
   }
 
@@ -148,14 +146,15 @@ export class Scheduler {
     return this.#options.admission !== 'fifo';
   }
 
-  #itemOptions({ deadlineUs, priority, tenant }: SubmitOptions): ItemOptions {
+  #itemOptions({ deadlineUs, priority, tenant }: SubmitOptions, expectedUs?: number): ItemOptions {
     return {
+      expectedUs,
       deadlineUs: this.#keepsDeadlines ? deadlineUs : undefined,
       priority,
       tenant,
       enqueuedUs: this.#options.clock.nowUs(),
       onSettled: (settled) => {
-        this.#queue.remove(settled);
+        if (this.#queue.remove(settled)) this.#admission.gaveUp(settled);
         this.#tellIdle();
       },
     };
@@ -180,7 +179,8 @@ export class Scheduler {
   /** The hand-over: while there is work and a free instance, form a batch and run it; then one more ahead of time. */
   #pump(): void {
     if (this.#pool.failure !== undefined) {
-      this.#failWaiting(ServingError.from(this.#pool.failure));
+      const failure = ServingError.from(this.#pool.failure);
+      for (const item of this.#waiting) item.settle(failure);
       return;
     }
     const take = () => this.#pool.take(this.#isLoneRequest);
@@ -191,7 +191,7 @@ export class Scheduler {
     }
     // Bulk is never handed over ahead of time: what is urgent would have to wait for two batches instead of one.
     const next = this.#queue.urgentSize >= PREFETCH_ITEMS ? this.#pool.prefetch() : undefined;
-    const batch = next && this.#nextBatch();
+    const batch = next && this.#nextBatch(this.#forecast.nextFreeInUs(this.#options.clock.nowUs()));
     if (batch !== undefined) this.#start(next!, batch);
   }
 
@@ -210,20 +210,24 @@ export class Scheduler {
     }
   }
 
-  #nextBatch(): Company | undefined {
+  /** @param inUs when it would begin, from now */
+  #nextBatch(inUs = 0): Company | undefined {
     const nowUs = this.#options.clock.nowUs();
     for (let retry = this.#retries.shift(); retry !== undefined; retry = this.#retries.shift()) {
       if (!retry.isSettled && !this.#expire(retry, nowUs)) return companyOf([retry]);
     }
     let window: Item[];
     // What waits behind a window full of expired items must not be forgotten.
-    do window = this.#queue.window(WINDOW, nowUs).filter((item) => !this.#expire(item, nowUs));
+    do window = this.#queue.window(WINDOW, nowUs).filter((item) => !this.#expire(item, nowUs + inUs));
     while (window.length === 0 && this.#queue.size > 0);
     if (window.length === 0) return undefined;
     const company = companyOf(window);
     if (this.#waitForCompany(company, nowUs)) return undefined;
-    const { batch: limits } = this.#options;
-    return chooseItems(company, { limits, costs: this.costs, freeInstances: this.#pool.free, nowUs });
+    return chooseItems(company, {
+      limits: this.#options.batch,
+      costs: this.costs,
+      freeInstances: this.#pool.free,
+    });
   }
 
   /** Work whose caller has stopped waiting, or will have when it is done, is never run. */
@@ -254,7 +258,7 @@ export class Scheduler {
     const { clock, observer } = this.#options;
     const startedUs = clock.nowUs();
     this.#running++;
-    this.#forecast.started(load, startedUs);
+    this.#forecast.started(load, { instance: executor, nowUs: startedUs });
     try {
       const expectedUs = this.costs.isKnown && load.shape ? this.costs.predictUs(load.shape) : undefined;
       const result = await executor.run(load.batch, expectedUs);
@@ -277,10 +281,6 @@ export class Scheduler {
     const poisoned = error.reason === 'BATCH_FAILED' && items.length > 1;
     if (poisoned) this.#retries.push(...items);
     else for (const item of items) item.settle(error);
-  }
-
-  #failWaiting(reason: ServingError): void {
-    for (const item of this.#waiting) item.settle(reason);
   }
 
   get #waiting(): Item[] {

@@ -70,7 +70,6 @@ describe('raw tensors', () => {
         limits,
         costs: { predictUs: () => 1 },
         freeInstances: 1,
-        nowUs: 0,
       },
     );
     expect(chosen.items).toEqual([items[0], items[2], items[3]]);
