@@ -9,7 +9,7 @@ import type { Item, TensorItem, TextItem } from './item.ts';
 const MOST_JOINED_BYTES = 32 * 2 ** 20;
 
 /** A bulk batch may take this long: what is urgent may have to wait for one. */
-const MOST_BULK_US = 25_000;
+const MOST_BULK_US = 10_000;
 
 /** What the next batch rests on, besides the items. */
 export interface ChoiceOptions {
