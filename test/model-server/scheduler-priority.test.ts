@@ -82,7 +82,7 @@ describe('priorities', () => {
     );
     clock.tick();
     // 2.9 ms and 2.1 ms a row.
-    expect(pool.held[0]!.batch.rows).toBe(4);
+    expect(pool.held[0]!.batch.rows).toBe(3);
     pool.held[0]!.succeed();
     await settle();
     many(Array.from({ length: 30 }, () => 6));
