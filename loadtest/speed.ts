@@ -1,7 +1,9 @@
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
+import { basename, dirname, extname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { table } from '../cli/table.ts';
+import { type BatchTime, latestBatches, predictionPlot } from './prediction-plot.ts';
 import { fp32Folder, SpeedBed } from './speed-bed.ts';
 import { ceiling } from './speed-ceiling.ts';
 import { goodput, interactive, lone } from './speed-latency.ts';
@@ -20,7 +22,7 @@ Ratios are made within a round; the median of the rounds counts.
   --seconds N       length of each measurement (default 5)
   --fp32 DIR        folder with the fp32 model.onnx and its tokenizer (default: ../shared/models/all-minilm-l6-v2 if it is there)
   --requests N      requests of the memory row (default 200000)
-  --report FILE     also write the table as markdown
+  --report FILE     also write the table as markdown, with a plot of predicted against measured batches
   --json            print the rows as JSON`;
 
 const HEADINGS = ['WHAT', 'TO REACH', 'MEASURED (MIN..MAX)', 'MET'];
@@ -65,28 +67,52 @@ async function main(): Promise<void> {
   if (!measurements.some(({ rows }) => rows.some(isWanted)))
     throw new Error(`--only ${values.only}: no row has such a name; --list shows them.`);
   await using bed = new SpeedBed(fp32Folder(values.fp32));
+  const batches: BatchTime[] = [];
   const found = await measureAll(isWanted, {
     bed,
     rounds: Number(values.rounds),
     seconds: Number(values.seconds),
     requests: Number(values.requests),
     say: (line) => console.error(line),
+    // A server keeps its latest batches only, and each measurement has texts of its own.
+    measured: async () => {
+      if (values.report === undefined) return;
+      const { server } = await bed.open('int8');
+      batches.push(...(await latestBatches(server.metricsUrl)));
+    },
   });
   const cells = found.map(({ row, result }) => rowCells(row, result));
   if (values.json) console.log(JSON.stringify(found, null, 2));
   else console.log(`\n${table(HEADINGS, cells)}`);
-  if (values.report !== undefined) await writeFile(values.report, markdown(cells));
+  if (values.report !== undefined) await writeReport(values.report, cells, batches);
 }
 
-async function measureAll(isWanted: (row: SpeedRow) => boolean, context: SpeedContext): Promise<Found[]> {
+async function measureAll(
+  isWanted: (row: SpeedRow) => boolean,
+  context: SpeedContext & { measured: () => Promise<void> },
+): Promise<Found[]> {
   const found: Found[] = [];
   for (const { rows, measure } of measurements) {
     const asked = rows.filter(isWanted);
     if (asked.length === 0) continue;
     const results = await measure(context);
+    await context.measured();
     found.push(...asked.map((row) => ({ row, result: results.get(row.id)! })));
   }
   return found;
+}
+
+/** The table as markdown, and beside it what batches took against what was predicted. */
+async function writeReport(
+  file: string,
+  cells: readonly (readonly string[])[],
+  batches: readonly BatchTime[],
+): Promise<void> {
+  const plot = `${basename(file, extname(file))}-batches.svg`;
+  const image = batches.length === 0 ? '' : `\n![predicted and measured times of batches](${plot})\n`;
+  await writeFile(file, markdown(cells) + image);
+  const title = 'Batches of the int8 model: predicted and measured';
+  if (image !== '') await writeFile(join(dirname(file), plot), predictionPlot(batches, title));
 }
 
 function markdown(cells: readonly (readonly string[])[]): string {

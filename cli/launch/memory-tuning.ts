@@ -17,7 +17,16 @@ export type Program = keyof typeof mallocVariables;
  * V8 lets the young generation of every thread grow to three times 16 MB, and a server that makes short-lived buffers
  * fills it. With 4 MB both programs together stay about 200 MB smaller while they ingest, at no measurable cost.
  */
-export const v8Flags: readonly string[] = ['--max-semi-space-size=4'];
+const NURSERY = '--max-semi-space-size=4';
+
+/**
+ * Where processors have protection keys V8 keeps a list of its code pages; when threads that use WebAssembly, as Node's own
+ * module loader does, come and go, it can lose a page and end the process ("Check failed: jit_page.has_value()").
+ */
+const NO_KEYS = '--no-memory-protection-keys';
+
+/** V8's flags that the programs are started with. */
+export const v8Flags: readonly string[] = [NURSERY, NO_KEYS];
 
 /** The flags that neither the command line nor NODE_OPTIONS sets. */
 export function missingV8Flags(execArgv: readonly string[], nodeOptions = ''): string[] {

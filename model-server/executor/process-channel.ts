@@ -4,7 +4,7 @@ import type { Channel, ChannelOptions } from './channel.ts';
 import type { FromWorker } from './protocol.ts';
 
 /** The child runs one session and makes little garbage of its own. */
-const EXEC_ARGV = ['--max-semi-space-size=4'];
+const EXEC_ARGV = ['--max-semi-space-size=4', '--no-memory-protection-keys'];
 
 /** Starts a child process. Its output goes where the server's goes. */
 export function openProcess({ program, onMessage, onDeath, env }: ChannelOptions): Channel {

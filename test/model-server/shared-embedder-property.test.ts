@@ -146,5 +146,5 @@ it('each caller settles once, with the vectors of its own texts, and fails only 
 
 /** The scheduler fails early what it knows it can't do in time. */
 function isForeseen(thrown: unknown, { deadlineUs }: Caller): boolean {
-  return deadlineUs < Number.POSITIVE_INFINITY && String(thrown).includes('the input takes about');
+  return deadlineUs < Number.POSITIVE_INFINITY && String(thrown).includes('its batch would take about');
 }
