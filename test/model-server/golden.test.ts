@@ -50,9 +50,9 @@ describe('the tokenizer', () => {
   it('gives the event loop its turns on a long text without white space', async () => {
     let turns = 0;
     const timer = setInterval(() => turns++, 1);
-    const [ids] = await tokenizer.idsOf(['日本語🙂'.repeat(60_000)]);
+    const [ids] = await tokenizer.idsOf(['日本語🙂'.repeat(300_000)]);
     clearInterval(timer);
-    expect(ids).toHaveLength(60_000 * 4);
+    expect(ids).toHaveLength(300_000 * 4);
     expect(turns).toBeGreaterThan(2);
   });
 
