@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http2';
+import { STATUS_NAMES } from './grpc-status-names.ts';
 
 /** What every gRPC request carries. */
 export const GRPC_HEADERS: Readonly<Record<string, string>> = {
@@ -6,27 +7,6 @@ export const GRPC_HEADERS: Readonly<Record<string, string>> = {
   'content-type': 'application/grpc',
   te: 'trailers',
 };
-
-/** gRPC's names of its status codes, for servers that send no reason. */
-const STATUS_NAMES = [
-  'OK',
-  'CANCELLED',
-  'UNKNOWN',
-  'INVALID_ARGUMENT',
-  'DEADLINE_EXCEEDED',
-  'NOT_FOUND',
-  'ALREADY_EXISTS',
-  'PERMISSION_DENIED',
-  'RESOURCE_EXHAUSTED',
-  'FAILED_PRECONDITION',
-  'ABORTED',
-  'OUT_OF_RANGE',
-  'UNIMPLEMENTED',
-  'INTERNAL',
-  'UNAVAILABLE',
-  'DATA_LOSS',
-  'UNAUTHENTICATED',
-];
 
 export interface GrpcFailure {
   reason: string;

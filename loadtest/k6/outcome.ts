@@ -1,3 +1,5 @@
+import { STATUS_NAMES } from '../../cli/bench/grpc-status-names.ts';
+
 /** How one request ended. */
 export interface Outcome {
   /** refused: the server was busy and said so, or the deadline passed; a caller tries again later. */
@@ -23,27 +25,7 @@ export function outcomeOf(problem: string | undefined, reason = ''): Outcome {
   return REFUSALS.has(name) ? { kind: 'refused', reason: name } : { kind: 'failed', reason: name || problem };
 }
 
-const GRPC_CODES = [
-  'OK',
-  'CANCELLED',
-  'UNKNOWN',
-  'INVALID_ARGUMENT',
-  'DEADLINE_EXCEEDED',
-  'NOT_FOUND',
-  'ALREADY_EXISTS',
-  'PERMISSION_DENIED',
-  'RESOURCE_EXHAUSTED',
-  'FAILED_PRECONDITION',
-  'ABORTED',
-  'OUT_OF_RANGE',
-  'UNIMPLEMENTED',
-  'INTERNAL',
-  'UNAVAILABLE',
-  'DATA_LOSS',
-  'UNAUTHENTICATED',
-];
-
 /** The name of a gRPC status code. */
 export function grpcCode(status: number): string {
-  return GRPC_CODES[status] ?? `CODE_${status}`;
+  return STATUS_NAMES[status] ?? `CODE_${status}`;
 }

@@ -59,7 +59,7 @@ export class Admission {
     const aheadTokens = queue.aheadTokens({ priority, tenant }, call.tokens);
     const expectedUs = forecast.doneInUs({ aheadTokens, longest: call.longest }, now);
     if (expectedUs === undefined) return undefined;
-    const doneInUs = forecast.likelyUs(expectedUs) * CAUTION;
+    const doneInUs = forecast.likelyUs(expectedUs, now.nowUs) * CAUTION;
     if (doneInUs <= leftUs) return expectedUs;
     const [leftMs, predictedMs] = [Math.floor(leftUs / 1000), Math.round(doneInUs / 1000)];
     const retryAfterMs = Math.max(1, predictedMs - leftMs);
@@ -80,7 +80,7 @@ export class Admission {
     const { owner, queue, forecast } = this.#parts;
     const needsUs = item.kind === 'text' ? forecast.batchOfUs(item.tokens, queue.tokens) : 0;
     if (leftUs > needsUs * CAUTION) return undefined;
-    forecast.tookUs(item.expectedUs, nowUs - item.enqueuedUs + needsUs);
+    forecast.tookUs(item.expectedUs, { tookUs: nowUs - item.enqueuedUs + needsUs, nowUs });
     const waitedMs = Math.round((nowUs - item.enqueuedUs) / 1000);
     const what =
       leftUs <= 0
@@ -93,7 +93,7 @@ export class Admission {
   gaveUp({ deadlineUs, enqueuedUs, expectedUs }: Item): void {
     const { clock, forecast } = this.#parts;
     const nowUs = clock.nowUs();
-    if (nowUs >= deadlineUs - TOO_LATE_US) forecast.tookUs(expectedUs, nowUs - enqueuedUs);
+    if (nowUs >= deadlineUs - TOO_LATE_US) forecast.tookUs(expectedUs, { tookUs: nowUs - enqueuedUs, nowUs });
   }
 
   #now(): { nowUs: number; instances: number } {

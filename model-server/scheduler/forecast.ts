@@ -13,6 +13,8 @@ const NEW_SHARE = 0.1;
 /** The same for how much later than expected texts are done: there are many of them in a second. */
 const NEW_DELAY_SHARE = 0.02;
 const MOST_DELAY = 4;
+/** After this time without news a third of a delay is left: calls that are refused for it bring none. */
+const DELAY_FADES_US = 1_000_000;
 /** Advice when nothing has been measured yet. */
 const UNKNOWN_WAIT_MS = 1000;
 
@@ -25,6 +27,8 @@ export class Forecast {
   #usPerTensorRow = 0;
   /** What texts took as a share of what was expected: batches are not all there is to an answer. */
   #delay = 1;
+  /** When that was last heard of. */
+  #delayUs = 0;
   /** What batches of texts took lately. */
   #batchUs = 0;
 
@@ -56,7 +60,8 @@ export class Forecast {
     // A batch that was handed over ahead of time has waited for the one before it.
     const heldUs = nowUs - Math.max(startedUs, this.#doneUs.get(instance) ?? startedUs);
     this.#doneUs.set(instance, nowUs);
-    for (const { expectedUs, enqueuedUs } of load.items) this.tookUs(expectedUs, nowUs - enqueuedUs);
+    for (const { expectedUs, enqueuedUs } of load.items)
+      this.tookUs(expectedUs, { tookUs: nowUs - enqueuedUs, nowUs });
     if (instance.isLone) return;
     if (load.shape !== undefined) {
       this.#costs.learn(load.shape, computeUs + postUs, heldUs);
@@ -88,15 +93,16 @@ export class Forecast {
   }
 
   /** Learns how much later than expected a text was done. */
-  tookUs(expectedUs: number | undefined, tookUs: number): void {
+  tookUs(expectedUs: number | undefined, { tookUs, nowUs }: { tookUs: number; nowUs: number }): void {
     if (expectedUs === undefined) return;
     const delay = Math.min(MOST_DELAY, Math.max(1 / MOST_DELAY, tookUs / expectedUs));
-    this.#delay = this.#delay * (1 - NEW_DELAY_SHARE) + delay * NEW_DELAY_SHARE;
+    this.#delay = this.#delayAt(nowUs) * (1 - NEW_DELAY_SHARE) + delay * NEW_DELAY_SHARE;
+    this.#delayUs = nowUs;
   }
 
   /** The time in which what is expected to take so long is really done, as things go lately. */
-  likelyUs(expectedUs: number): number {
-    return expectedUs * this.#delay;
+  likelyUs(expectedUs: number, nowUs: number): number {
+    return expectedUs * this.#delayAt(nowUs);
   }
 
   /** How long what waits will take from now, never below 1 ms; a second when nothing is known yet. */
@@ -120,6 +126,10 @@ export class Forecast {
     const own = this.#costs.predictUs({ rows: 1, tokens: longest, length: longest });
     const queue = (aheadTokens * this.#costs.usPerToken) / Math.max(1, instances);
     return this.#runningUs(nowUs) / Math.max(1, instances) + Math.max(own, queue);
+  }
+
+  #delayAt(nowUs: number): number {
+    return 1 + (this.#delay - 1) * Math.exp(Math.min(0, this.#delayUs - nowUs) / DELAY_FADES_US);
   }
 
   /** What the running batches still take, of all instances together. */

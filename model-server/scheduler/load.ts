@@ -25,21 +25,24 @@ export function loadOf(company: Company): Load {
   return company.kind === 'text' ? textLoad(company.items) : tensorLoad(company.items);
 }
 
-/** Tells of a batch that is done; the costs are those that it was chosen by. */
+/**
+ * Tells of a batch that is done.
+ * @param took `predictedUs` is undefined where nothing was predicted for the instance that ran it
+ */
 export function tellObserver(
   observer: SchedulerObserver | undefined,
   { rows, shape, items }: Load,
-  { startedUs, computeUs, costs }: { startedUs: number; computeUs: number; costs: CostModel },
+  took: { startedUs: number; computeUs: number; predictedUs: number | undefined; costs: CostModel },
 ): void {
   if (observer === undefined) return;
   observer.batchDone({
     rows,
     tokens: shape?.tokens ?? 0,
-    paddedTokens: shape === undefined ? 0 : costs.computedTokens(shape),
-    computeUs,
-    predictedUs: shape && costs.predictUs(shape),
+    paddedTokens: shape === undefined ? 0 : took.costs.computedTokens(shape),
+    computeUs: took.computeUs,
+    predictedUs: took.predictedUs,
   });
-  for (const item of items) observer.itemQueued(startedUs - item.enqueuedUs);
+  for (const item of items) observer.itemQueued(took.startedUs - item.enqueuedUs);
 }
 
 function textLoad(items: readonly TextItem[]): Load {

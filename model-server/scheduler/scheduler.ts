@@ -19,10 +19,7 @@ import { BoundedQueue } from './queue.ts';
 import type { SchedulerOptions, SubmitOptions } from './scheduler-options.ts';
 import type { TensorCall } from './tensor-call.ts';
 
-/**
- * With this many inputs waiting, the next batch is handed to a busy instance ahead of time: it then goes on without waiting
- * for this thread. With fewer, waiting for more company is worth more.
- */
+/** With so many inputs waiting a busy instance gets its next batch ahead of time; with fewer, more company is worth more. */
 const PREFETCH_ITEMS = 8;
 /** How many waiting inputs are sorted by length to form one batch. */
 const WINDOW = 256;
@@ -223,11 +220,8 @@ export class Scheduler {
     if (window.length === 0) return undefined;
     const company = companyOf(window);
     if (this.#waitForCompany(company, nowUs)) return undefined;
-    return chooseItems(company, {
-      limits: this.#options.batch,
-      costs: this.costs,
-      freeInstances: this.#pool.free,
-    });
+    const { batch: limits } = this.#options;
+    return chooseItems(company, { limits, costs: this.costs, freeInstances: this.#pool.free });
   }
 
   /** Work whose caller has stopped waiting, or will have when it is done, is never run. */
@@ -263,7 +257,13 @@ export class Scheduler {
       const expectedUs = this.costs.isKnown && load.shape ? this.costs.predictUs(load.shape) : undefined;
       const result = await executor.run(load.batch, expectedUs);
       load.deliver(result, startedUs);
-      tellObserver(observer, load, { startedUs, computeUs: result.computeUs, costs: this.costs });
+      const predictedUs = executor.isLone ? undefined : expectedUs;
+      tellObserver(observer, load, {
+        startedUs,
+        computeUs: result.computeUs,
+        predictedUs,
+        costs: this.costs,
+      });
       this.#forecast.done(load, result, { instance: executor, nowUs: clock.nowUs() });
     } catch (thrown) {
       // After destroy the workers die because they were told to; the caller should hear why.
@@ -278,8 +278,7 @@ export class Scheduler {
   }
 
   #fail(items: readonly Item[], error: ServingError): void {
-    const poisoned = error.reason === 'BATCH_FAILED' && items.length > 1;
-    if (poisoned) this.#retries.push(...items);
+    if (error.reason === 'BATCH_FAILED' && items.length > 1) this.#retries.push(...items);
     else for (const item of items) item.settle(error);
   }
 
